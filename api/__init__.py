@@ -1,0 +1,1 @@
+"""The control plane: knows what should be, and never touches a node."""

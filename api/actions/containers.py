@@ -1,0 +1,188 @@
+"""Makes, changes, reboots and destroys containers."""
+
+import time
+from dataclasses import dataclass, fields
+from typing import Literal, cast
+
+from django.conf import settings
+from django.db import IntegrityError
+
+from insula.api.actions.actor import Actor
+from insula.api.actions.change import audit, change
+from insula.api.actions.customers import RESERVED
+from insula.api.errors import ApiError, Code, not_found
+from insula.api.models import Container, Customer, Domain
+from insula.vassals import identity, names, spec
+from insula.vassals.errors import InvalidValue
+
+MAXIMUM_CONTAINERS = 200
+MAXIMUM_SSH_KEYS = 64
+_LIMITS = {
+    "memory_bytes": (spec.MINIMUM_MEMORY_BYTES, spec.MAXIMUM_BYTES),
+    "storage_bytes": (spec.MINIMUM_STORAGE_BYTES, spec.MAXIMUM_BYTES),
+    "cpu_percent": (1, 100_000),
+    "pids_max": (16, 1 << 22),
+}
+# A restart is needed for what stands in the vassal file; the rest is applied to what runs.
+_NEED_RESTART = frozenset({"distro", "hostname"})
+
+Effect = Literal["nothing", "live", "restart"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Fields of a container as somebody wants them; None: as it is, or the default."""
+
+    memory_bytes: int | None = None
+    storage_bytes: int | None = None
+    cpu_percent: int | None = None
+    pids_max: int | None = None
+    distro: str | None = None
+    hostname: str | None = None
+    ssh_keys: tuple[str, ...] | None = None
+
+    def checked(self) -> dict[str, object]:
+        """The fields that are named, each in its one stored form. Raises InvalidValue."""
+        found: dict[str, object] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None:
+                found[item.name] = _checked(item.name, value)
+        return found
+
+
+def _checked(name: str, value: object) -> object:
+    if name in _LIMITS:
+        low, high = _LIMITS[name]
+        return spec.Reader({name: value}, "container").integer(name, low, high)
+    if name == "ssh_keys":
+        keys = cast("tuple[str, ...]", value)
+        if len(keys) > MAXIMUM_SSH_KEYS:
+            raise InvalidValue(f"ssh_keys: should be at most {MAXIMUM_SSH_KEYS} keys")
+        return [spec.ssh_key(key, path=f"ssh_keys[{i}]") for i, key in enumerate(keys)]
+    if name == "distro":
+        return spec.token(str(value), path="distro")
+    return names.label(str(value), path=name)
+
+
+def create_container(actor: Actor, customer: Customer, *, name: str, wanted: Wanted) -> Container:
+    """Make a container and its base-domain name. Raises ApiError or InvalidValue."""
+    if not actor.may_see(customer.id):
+        raise not_found(f"customer {customer.name}")
+    names.label(name, path="name")
+    if name in RESERVED:
+        raise ApiError(Code.NAME_TAKEN, f"the name {name} is reserved", field="name")
+    values = _defaults(name) | wanted.checked()
+    with change() as revision:
+        if customer.containers.filter(state="running").count() >= MAXIMUM_CONTAINERS:
+            raise ApiError(Code.CONFLICT, f"{customer.name} has {MAXIMUM_CONTAINERS} containers")
+        if Container.objects.filter(name=name, state="running").exists():
+            raise ApiError(
+                Code.NAME_TAKEN, f"the name {name} is taken", "choose another", field="name"
+            )
+        row = Container(
+            customer=customer, name=name, revision=revision, changed_at=time.time(), **values
+        )
+        row.save()
+        # Both fail when the platform has no number left; the transaction then takes the row back.
+        identity.address_of(row.uid, settings.NETWORK)
+        _attach_base_domain(row, revision)
+        audit(actor, "create-container", str(row.uid), name)
+    return row
+
+
+def _defaults(name: str) -> dict[str, object]:
+    return {
+        "hostname": name,
+        "memory_bytes": spec.DEFAULT_MEMORY_BYTES,
+        "storage_bytes": spec.DEFAULT_STORAGE_BYTES,
+        "cpu_percent": spec.DEFAULT_CPU_PERCENT,
+        "pids_max": spec.DEFAULT_PIDS_MAX,
+        "distro": settings.DEFAULT_DISTRO,
+        "ssh_keys": [],
+    }
+
+
+def _attach_base_domain(row: Container, revision: int) -> None:
+    held = Domain.objects.filter(name=row.domain).first()
+    if held is not None and held.state == "attached":
+        raise ApiError(
+            Code.NAME_TAKEN, f"the domain {row.domain} is taken", "choose another", field="name"
+        )
+    Domain.objects.update_or_create(
+        name=row.domain,
+        defaults={
+            "customer": row.customer,
+            "container": row,
+            "state": "attached",
+            "revision": revision,
+        },
+    )
+
+
+def find_container(actor: Actor, uid: int) -> Container:
+    """The container if the actor may see it. Raises ApiError: not found."""
+    query = Container.objects.select_related("customer", "applied")
+    row = query.filter(pk=uid - identity.UID_BASE).first() if uid > identity.API_UID else None
+    if row is None or not actor.may_see(row.customer_id):
+        raise not_found(f"container {uid}")
+    return row
+
+
+def _running(actor: Actor, uid: int) -> Container:
+    row = find_container(actor, uid)
+    if row.state != "running":
+        raise ApiError(Code.CONFLICT, f"container {uid} is destroyed", "create a new one")
+    return row
+
+
+def change_container(actor: Actor, uid: int, wanted: Wanted) -> tuple[Container, dict[str, Effect]]:
+    """Change what differs; returns for each named field what the change takes."""
+    values = wanted.checked()
+    row = _running(actor, uid)
+    if all(getattr(row, name) == value for name, value in values.items()):
+        return row, dict.fromkeys(values, "nothing")
+    effects: dict[str, Effect] = {}
+    with change() as revision:
+        row = _running(actor, uid)
+        for name, value in values.items():
+            if getattr(row, name) == value:
+                effects[name] = "nothing"
+                continue
+            effects[name] = "restart" if name in _NEED_RESTART else "live"
+            setattr(row, name, value)
+        if "restart" in effects.values():
+            row.generation += 1
+        _touch(row, revision)
+        audit(actor, "change-container", str(uid), ", ".join(sorted(effects)))
+    return row, effects
+
+
+def reboot_container(actor: Actor, uid: int) -> Container:
+    """Stop and boot: the next generation."""
+    with change() as revision:
+        row = _running(actor, uid)
+        row.generation += 1
+        _touch(row, revision)
+        audit(actor, "reboot-container", str(uid))
+    return row
+
+
+def destroy_container(actor: Actor, uid: int) -> Container:
+    """Take the container away; its uid is never used again, its name is free at once."""
+    with change() as revision:
+        row = _running(actor, uid)
+        row.state = "destroyed"
+        _touch(row, revision)
+        row.base_domains.filter(state="attached").update(state="detached", revision=revision)
+        audit(actor, "destroy-container", str(uid), row.name)
+    return row
+
+
+def _touch(row: Container, revision: int) -> None:
+    row.revision = revision
+    row.changed_at = time.time()
+    try:
+        row.save()
+    except IntegrityError as error:
+        raise ApiError(Code.CONFLICT, f"container {row.uid} changed meanwhile") from error

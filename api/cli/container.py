@@ -1,0 +1,218 @@
+"""`insula container`: create, list, show, set, reboot, destroy."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from insula.api.cli.client import Client
+from insula.api.cli.invocation import Invocation, takes_json
+from insula.api.cli.output import remark, show
+from insula.api.cli.units import Share, Size, size
+from insula.vassals import identity
+from insula.vassals.errors import InsulaError
+from insula.vassals.spec import ssh_key
+
+COLUMNS = ("uid", "name", "customer", "domain", "address", "memory", "cpu", "storage", "state")
+
+
+class WaitedTooLong(InsulaError):
+    """The node has not applied the change in time; it goes on working at it."""
+
+    exit_code = 6
+
+
+@click.group()
+def container() -> None:
+    """Containers: each is one uWSGI Emperor with its own limits, disk and address."""
+
+
+def _limits(function: Any) -> Any:
+    for option in (
+        click.option("--memory", type=Size(), help="For instance 512M."),
+        click.option("--storage", type=Size(), help="Disk, for instance 2G."),
+        click.option("--cpu", type=Share(), help="Of one core: 50%, or 0.5."),
+        click.option("--pids", type=int, help="How many processes and threads."),
+        click.option("--distro", help="The root file system."),
+        click.option(
+            "--ssh-key", "ssh_keys", multiple=True,
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A .pub file; may be given several times.",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def _waits(function: Any) -> Any:
+    wait = click.option("--wait/--no-wait", default=False, help="Until the node has done it.")
+    timeout = click.option(
+        "--timeout", type=float, default=60.0, show_default=True, help="Seconds."
+    )
+    return wait(timeout(function))
+
+
+def _body(options: dict[str, Any]) -> dict[str, object]:
+    names = {"memory": "memory_bytes", "storage": "storage_bytes", "cpu": "cpu_percent"}
+    names |= {"pids": "pids_max", "distro": "distro"}
+    body = {names[key]: value for key, value in options.items() if key in names and value}
+    keys = [key for path in options["ssh_keys"] for key in _keys_of(path)]
+    return body | ({"ssh_keys": keys} if keys else {})
+
+
+def _keys_of(path: Path) -> list[str]:
+    """The public keys of a file; comments and empty lines are passed over."""
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
+    return [ssh_key(line, path=str(path)) for line in lines if line and not line.startswith("#")]
+
+
+@container.command()
+@click.option("--customer", help="Whose container it is (operators).")
+@click.option("--name", required=True, help="Also its host name and <name>.<base domain>.")
+@_limits
+@_waits
+@takes_json
+@click.pass_obj
+def create(
+    invocation: Invocation,
+    /,
+    customer: str | None,
+    name: str,
+    wait: bool,
+    timeout: float,
+    **limits: Any,
+) -> None:
+    """Create a container."""
+    client = Client(invocation)
+    body = _body(limits) | {"name": name} | ({"customer": customer} if customer else {})
+    made = client.post("containers", body)
+    _finish(invocation, client, made, wait=wait, timeout=timeout)
+
+
+@container.command("list")
+@click.option("--customer", help="Only this customer's.")
+@click.option("--all", "everything", is_flag=True, help="Destroyed ones, too.")
+@takes_json
+@click.pass_obj
+def list_containers(invocation: Invocation, customer: str | None, everything: bool) -> None:
+    """Show containers."""
+    state = "all" if everything else None
+    found = Client(invocation).get("containers", customer=customer, state=state)
+    _show(invocation, found)
+
+
+@container.command("show")
+@click.argument("uid")
+@takes_json
+@click.pass_obj
+def show_container(invocation: Invocation, uid: str) -> None:
+    """Show container UID, and what the node has applied of it."""
+    found = Client(invocation).get(f"containers/{identity.parse_uid(uid)}")
+    _show(invocation, found)
+    if invocation.json:
+        return
+    applied = found["applied"]
+    if applied is None:
+        click.echo("The node has not reported about it yet.")
+    elif applied["error"]:
+        click.echo(f"Failed on the node: {applied['error']}")
+    else:
+        click.echo(f"Applied: revision {applied['revision']} of {found['revision']}.")
+
+
+@container.command("set")
+@click.argument("uid")
+@_limits
+@_waits
+@takes_json
+@click.pass_obj
+def change(invocation: Invocation, /, uid: str, wait: bool, timeout: float, **limits: Any) -> None:
+    """Change limits and keys of container UID while it runs; a distro restarts it."""
+    body = _body(limits)
+    if not body:
+        raise click.UsageError("nothing to change; give --memory, --storage, --cpu, …")
+    client = Client(invocation)
+    changed = client.patch(f"containers/{identity.parse_uid(uid)}", body)
+    for field, effect in sorted(changed.get("effects", {}).items()):
+        remark(f"{field}: {effect}")
+    _finish(invocation, client, changed, wait=wait, timeout=timeout)
+
+
+@container.command()
+@click.argument("uid")
+@_waits
+@takes_json
+@click.pass_obj
+def reboot(invocation: Invocation, uid: str, wait: bool, timeout: float) -> None:
+    """Stop container UID and boot it again."""
+    client = Client(invocation)
+    changed = client.post(f"containers/{identity.parse_uid(uid)}/reboot")
+    _finish(invocation, client, changed, wait=wait, timeout=timeout)
+
+
+@container.command()
+@click.argument("uid")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@takes_json
+@click.pass_obj
+def destroy(invocation: Invocation, uid: str, yes: bool) -> None:
+    """Stop container UID and take it away; its home is set aside on the node."""
+    client = Client(invocation)
+    found = client.get(f"containers/{identity.parse_uid(uid)}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("destroy asks for the name; without a terminal give --yes")
+        typed = click.prompt(f"Type the name of container {uid} to destroy it", err=True)
+        if typed != found["name"]:
+            raise click.UsageError(f"{typed!r} is not its name; nothing was changed")
+    _show(invocation, client.delete(f"containers/{found['uid']}"))
+
+
+def _finish(
+    invocation: Invocation, client: Client, changed: dict[str, Any], *, wait: bool, timeout: float
+) -> None:
+    if wait:
+        changed = _wait(client, changed, timeout)
+    _show(invocation, changed)
+
+
+def _wait(client: Client, changed: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """Until the node has applied the change and the container's first process runs it."""
+    uid, revision, generation = changed["uid"], changed["revision"], changed["generation"]
+    deadline = time.monotonic() + timeout
+    remark(f"waiting for container {uid} (revision {revision}) …")
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise WaitedTooLong(
+                f"container {uid} is not ready after {timeout:g} s; the node goes on",
+                f"insula explain {uid} shows which step is missing",
+            )
+        found: dict[str, Any] = client.get(
+            f"containers/{uid}", wait=min(left, 30.0), applied=revision
+        )
+        applied = found["applied"]
+        if applied and applied["revision"] >= revision:
+            if applied["error"]:
+                raise InsulaError(f"container {uid}: {applied['error']}", f"insula explain {uid}")
+            if applied["running_since"] and applied["generation"] >= generation:
+                return found
+        time.sleep(0.02)
+
+
+def _show(invocation: Invocation, value: Any) -> None:
+    if invocation.json:
+        show(value, as_json=True, columns=())
+        return
+    rows = value if isinstance(value, list) else [value]
+    show([_for_people(row) for row in rows], as_json=False, columns=COLUMNS)
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {
+        "memory": size(row["memory_bytes"]),
+        "storage": size(row["storage_bytes"]),
+        "cpu": f"{row['cpu_percent']}%",
+    }

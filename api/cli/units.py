@@ -1,0 +1,53 @@
+"""Sizes and shares as people write them: 512M, 2G, 10Gi, 50%, 0.5."""
+
+import re
+from typing import Any
+
+import click
+
+_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B?)", re.IGNORECASE)
+
+
+class Size(click.ParamType[int]):
+    """Bytes; K, M, G and T are powers of 1024."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        found = _SIZE.fullmatch(str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is not a size; write 512M or 2G", param, context)
+        return int(float(found[1]) * _FACTORS[found[2].upper()])
+
+
+class Share(click.ParamType[int]):
+    """Per cent of one core: ``50%``, ``0.5`` (of a core) and ``150%``; at least 1 %."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        try:
+            percent = float(text[:-1]) if text.endswith("%") else float(text) * 100
+        except ValueError:
+            percent = 0.0
+        if not 1 <= percent <= 100_000:
+            self.fail(f"{value!r} is not a share of a core; write 50% or 0.5", param, context)
+        return round(percent)
+
+
+def size(number: int) -> str:
+    """Bytes for people: ``512M``, ``1.5G``."""
+    for unit in ("T", "G", "M", "K"):
+        if number >= _FACTORS[unit]:
+            return f"{number / _FACTORS[unit]:.4g}{unit}"
+    return str(number)

@@ -1,0 +1,1 @@
+"""The collector: measures containers, domains and the node, without any right."""

@@ -1,0 +1,148 @@
+"""What is: the state of the node as the kernel and the disk have it, read and never changed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from insula.configurator.files import Accounts, directories
+from insula.emperor.kernel import firewall
+from insula.emperor.kernel.cgroup import Cgroups, Limits
+from insula.emperor.kernel.network import Network
+from insula.emperor.settings import Node
+from insula.emperor.storage import Storage
+from insula.vassals.spec import ContainerSpec
+
+_FILES = ("passwd", "group", "hosts", "hostname", "resolv.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerActual:
+    """One container as it is; ``storage_bytes`` is None where no limit is known."""
+
+    uid: int
+    has_storage: bool = False
+    storage_bytes: int | None = None
+    has_network: bool = False
+    limits: Limits | None = None
+    cgroups: tuple[Path, ...] = ()
+    has_directories: bool = False
+    files: Mapping[Path, bytes] | None = None
+    vassal: bytes | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """True when anything is left of it."""
+        return bool(
+            self.has_storage
+            or self.has_network
+            or self.limits
+            or self.files
+            or self.has_directories
+            or self.vassal is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """The node as it is; ``firewall`` is the loaded table's text, '' when none is."""
+
+    firewall: str
+    distros: Mapping[str, Accounts]
+    resolv_conf: str
+    extrausers: Mapping[str, str]
+    containers: Mapping[int, ContainerActual]
+    signing_keys: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The wrappers by which a configurator sees and changes one node."""
+
+    storage: Storage
+    network: Network
+    cgroups: Cgroups
+
+
+def observe_container(
+    node: Node, kernel: Kernel, spec: ContainerSpec, *, limit: int | None, has_network: bool
+) -> ContainerActual:
+    """Read all there is of one container."""
+    uid, paths = spec.uid, node.paths
+    wanted = [paths.container_files(uid) / name for name in _FILES]
+    wanted += [paths.ssh / "authorized_keys" / str(uid), paths.cgroups(uid)]
+    wanted += [paths.keys(uid) / "signing.pem"]
+    read = {path: read_bytes(path) for path in wanted}
+    return ContainerActual(
+        uid=uid,
+        has_storage=kernel.storage.has_container(uid),
+        storage_bytes=limit,
+        has_network=has_network,
+        limits=kernel.cgroups.limits(spec.customer_id, uid),
+        cgroups=kernel.cgroups.directories(spec.customer_id, uid),
+        has_directories=all(item.path.is_dir() for item in directories(node, uid)),
+        files={path: data for path, data in read.items() if data is not None},
+        vassal=read_bytes(paths.vassals / f"{uid}.ini"),
+    )
+
+
+def observe_containers(
+    node: Node, kernel: Kernel, specs: Iterable[ContainerSpec], limits: Mapping[int, int]
+) -> dict[int, ContainerActual]:
+    """Read all there is of some containers; ``limits`` are the disk limits by uid."""
+    chosen = tuple(specs)
+    whole = kernel.network.ready([spec.uid for spec in chosen])
+    return {
+        spec.uid: observe_container(
+            node, kernel, spec, limit=limits.get(spec.uid), has_network=spec.uid in whole
+        )
+        for spec in chosen
+    }
+
+
+def loaded_firewall(node: Node, *, ask_kernel: bool) -> str:
+    """The table's text; it counts as missing when somebody has flushed it."""
+    text = read_bytes(firewall_file(node)) or b""
+    if text and ask_kernel and not firewall.is_loaded(node.nft_table):
+        return ""
+    return text.decode()
+
+
+def firewall_file(node: Node) -> Path:
+    """Where the text of the loaded table is kept."""
+    return node.paths.run / "firewall.nft"
+
+
+def distro_accounts(node: Node, distros: Iterable[str]) -> dict[str, Accounts]:
+    """passwd and group of those distros that are on this node."""
+    found: dict[str, Accounts] = {}
+    for name in set(distros):
+        etc = node.paths.distros / name / "etc"
+        passwd, group = read_bytes(etc / "passwd"), read_bytes(etc / "group")
+        if passwd is not None and group is not None:
+            found[name] = Accounts(passwd.decode(errors="replace"), group.decode(errors="replace"))
+    return found
+
+
+def extrausers_texts(node: Node) -> dict[str, str]:
+    """The three account files as they are."""
+    found = {
+        name: read_bytes(node.paths.extrausers / name) for name in ("passwd", "group", "shadow")
+    }
+    return {name: (data or b"").decode() for name, data in found.items()}
+
+
+def installed_distros(node: Node) -> tuple[str, ...]:
+    """The names of the finished distros."""
+    try:
+        entries = sorted(path.name for path in node.paths.distros.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return ()
+    return tuple(name for name in entries if not name.startswith("."))
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """A file's bytes, None when it is not there."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None

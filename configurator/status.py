@@ -1,0 +1,55 @@
+"""What the configurator tells the others: the report for the API, disk usage for the collector."""
+
+import json
+from collections.abc import Mapping
+
+from insula.configurator.actual import Kernel, installed_distros
+from insula.emperor.daemon.files import write_atomic
+from insula.emperor.kernel import process
+from insula.emperor.settings import Node
+from insula.vassals.report import ContainerReport, NodeReport
+from insula.vassals.spec import ContainerSpec
+
+
+def running_since(kernel: Kernel, spec: ContainerSpec) -> float:
+    """The start of the container's first process in unix seconds, 0 when none lives."""
+    pid = kernel.cgroups.first_process(spec.customer_id, spec.uid)
+    return 0.0 if pid is None else process.running_since(pid)
+
+
+def node_report(
+    node: Node,
+    kernel: Kernel,
+    *,
+    revision: int,
+    specs: tuple[ContainerSpec, ...],
+    applied: Mapping[int, ContainerSpec],
+    errors: Mapping[int, str],
+    used_bytes: Mapping[int, int],
+) -> NodeReport:
+    """How every container of the desired state stands."""
+    reports = tuple(
+        ContainerReport(
+            uid=spec.uid,
+            applied_revision=applied[spec.uid].revision if spec.uid in applied else 0,
+            generation=applied[spec.uid].generation if spec.uid in applied else 0,
+            running_since=running_since(kernel, spec) if spec.state == "running" else 0.0,
+            disk_used_bytes=used_bytes.get(spec.uid, -1),
+            error=errors.get(spec.uid, "")[:4096],
+        )
+        for spec in specs
+    )
+    return NodeReport(revision=revision, distros=installed_distros(node), containers=reports)
+
+
+def write_usage(
+    node: Node, used_bytes: Mapping[int, int], limit_bytes: Mapping[int, int]
+) -> bool:
+    """Write usage.json for the collector, which has no right to read quotas itself."""
+    text = json.dumps(
+        {
+            str(uid): {"used_bytes": used, "limit_bytes": limit_bytes.get(uid, -1)}
+            for uid, used in sorted(used_bytes.items())
+        }
+    )
+    return write_atomic(node.paths.usage_json, text.encode(), mode=0o644)

@@ -1,0 +1,1 @@
+"""The dominator: decides who may claim a domain, and tells the routers."""

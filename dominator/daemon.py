@@ -1,0 +1,207 @@
+"""The gate's life: a thread waits for the feed, the loop hears apps and tells the router."""
+
+import contextlib
+import os
+import socket
+import stat
+import threading
+import time
+
+from insula.dominator.gate import Gate, Verdict
+from insula.dominator.inbox import Inbox
+from insula.dominator.ownership import Ownership
+from insula.dominator.reasons import Reason
+from insula.dominator.router import Router
+from insula.dominator.table import Route, Table, markers
+from insula.emperor.daemon.feed import FeedClient, fetch_from, merged, read_local
+from insula.emperor.daemon.files import write_atomic
+from insula.emperor.daemon.log import Log
+from insula.emperor.daemon.trace import Trace
+from insula.emperor.errors import FeedError
+from insula.emperor.settings import Node
+from insula.vassals.errors import InsulaError, InvalidValue
+
+ROUND_SECONDS = 0.5
+# A page that was away for a moment is marked dead by the router until it is announced again.
+MARKERS_SECONDS = 20.0
+REFUSAL_LOG_SECONDS = 10.0
+
+
+class Daemon:
+    """Everything the loop owns."""
+
+    def __init__(self, node: Node, log: Log) -> None:
+        self.node, self.log = node, log
+        paths = node.paths
+        self.trace = Trace(paths, "dominator")
+        self.router = Router(paths.router)
+        self.inbox = Inbox(paths.subscribe(0).parent)
+        self.table = Table()
+        self.client = FeedClient(
+            fetch_from(paths.api_node / "api.sock"), paths.dominator / "feed.json"
+        )
+        self.client.load()
+        self.news = threading.Event()
+        self.gate = Gate(
+            self._ownership(),
+            node.settings.ip_network,
+            str(paths.apps),
+            self._owns_socket,
+            time.time(),
+        )
+        self.table_path = paths.dominator / "table.json"
+        self.router_identity: tuple[object, ...] | None = None
+        self.markers: dict[str, bytes] = {}
+        self.markers_at = 0.0
+        self.told: dict[tuple[int, Reason, str], float] = {}
+        self.answer_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def start(self) -> None:
+        """Take over the last gate's table and begin to wait for the feed."""
+        with contextlib.suppress(FileNotFoundError, InvalidValue):
+            self.table.load(self.table_path.read_bytes(), now=time.monotonic())
+        self._apply_state()
+        threading.Thread(target=self._poll_feed, daemon=True, name="feed").start()
+
+    def round(self) -> None:
+        """Read what came within half a second, then look after state, router and silent apps."""
+        started = time.monotonic()
+        self._housekeeping(started)
+        while (left := ROUND_SECONDS - (time.monotonic() - started)) > 0:
+            datagrams, paused = self.inbox.wait(left, now=time.monotonic())
+            for item in datagrams:
+                self._take(
+                    self.gate.decide(
+                        item.data,
+                        socket_uid=item.socket_uid,
+                        sender_uid=item.sender_uid,
+                        now=time.time(),
+                    )
+                )
+            for uid in paused:
+                self._refuse(Verdict(uid, Reason.TOO_MANY))
+
+    def _housekeeping(self, now: float) -> None:
+        self.inbox.refresh(now=now)
+        if self.news.is_set():
+            self.news.clear()
+            self._apply_state()
+        for route in self.table.silent(now=now):
+            self._withdraw(route, "silent")
+        identity = self.router.identity()
+        if identity != self.router_identity and identity is not None:
+            if self._replay():
+                self.router_identity = identity
+                self.log.info("table replayed", routes=len(self.table.routes))
+        elif now - self.markers_at > MARKERS_SECONDS:
+            self._send_markers()
+            self.gate.forget(now=time.time())
+
+    def _replay(self) -> bool:
+        return all([self.router.send(r.packet()) for r in self.table.routes.values()]) and (
+            self._send_markers()
+        )
+
+    def _send_markers(self) -> bool:
+        self.markers_at = time.monotonic()
+        return all([self.router.send(packet) for packet in self.markers.values()])
+
+    def _take(self, verdict: Verdict) -> None:
+        route = verdict.route
+        if route is None:
+            self._refuse(verdict)
+            return
+        if verdict.leave:
+            if (route.domain, route.address) in self.table.routes:
+                self._withdraw(route, "left")
+            return
+        is_new = self.table.put(route, now=time.monotonic())
+        if is_new:
+            self._step(route.uid, "announced", route.domain)
+        sent = self.router.send(route.packet())
+        if not sent:
+            self.router_identity = None
+        if is_new:
+            if sent:
+                self._step(route.uid, "routed", route.domain)
+            self._save()
+            self.log.info("route added", uid=route.uid, domain=route.domain, address=route.address)
+            self._answer(verdict.notify, f"[insula] {route.domain} is routed")
+
+    def _withdraw(self, route: Route, why: str) -> None:
+        self.table.remove(route.domain, route.address)
+        if not self.router.send(route.packet(leave=True)):
+            self.router_identity = None
+        self._save()
+        self.log.info("route withdrawn", uid=route.uid, domain=route.domain, why=why)
+
+    def _refuse(self, verdict: Verdict) -> None:
+        """Tell it to the app each time, to log and trace once in a while."""
+        if verdict.reason is None:
+            return
+        reason, now = verdict.reason, time.monotonic()
+        self._answer(
+            verdict.notify, f"[insula] refused, {reason.value}: {reason.sentence} {reason.remedy}"
+        )
+        # One line for a reason: else a list of invented names would fill the log.
+        place = (verdict.uid, reason, "")
+        if now - self.told.get(place, -REFUSAL_LOG_SECONDS) < REFUSAL_LOG_SECONDS:
+            return
+        self.told[place] = now
+        self.log.warning("refused", uid=verdict.uid, code=reason.value, domain=verdict.domain)
+        self._step(verdict.uid, "refused", f"{reason.value} {verdict.domain}".strip(), ok=False)
+
+    def _answer(self, path: str, text: str) -> None:
+        if path:
+            with contextlib.suppress(OSError):
+                self.answer_socket.sendto(text.encode(), path)
+
+    def _step(self, uid: int, step: str, detail: str, *, ok: bool = True) -> None:
+        generation = self.gate.ownership.generation_of.get(uid, 0)
+        with contextlib.suppress(OSError):
+            self.trace.step(
+                uid, step, generation=generation, state="ok" if ok else "failed", detail=detail
+            )
+
+    def _save(self) -> None:
+        owner, group = os.geteuid(), os.getegid()
+        write_atomic(self.table_path, self.table.dump(), mode=0o600, owner=owner, group=group)
+
+    def _owns_socket(self, uid: int, name: str) -> bool:
+        try:
+            found = os.lstat(self.node.paths.apps / str(uid) / "sockets" / name)
+        except OSError:
+            return False
+        return stat.S_ISSOCK(found.st_mode) and found.st_uid == uid
+
+    def _ownership(self) -> Ownership:
+        return Ownership(merged(read_local(self.node.paths.local_json), self.client.state))
+
+    def _apply_state(self) -> None:
+        """Withdraw what the desired state no longer allows; markers follow the domains."""
+        self.gate.ownership = ownership = self._ownership()
+        for route in list(self.table.routes.values()):
+            key_id = ownership.key_id.get(route.customer_id, "")
+            moved = ownership.customer_of.get(route.uid) != route.customer_id
+            if moved or key_id != route.key_id or ownership.refusal(route.uid, route.domain):
+                self._withdraw(route, "no longer allowed")
+        pages_503, pages_421 = str(self.router.pages_503), str(self.router.pages_421)
+        wanted = markers(ownership.domains, pages_503=pages_503, pages_421=pages_421)
+        for key in set(self.markers) - set(wanted):
+            self.router.send(self.markers[key][:3] + b"\x01" + self.markers[key][4:])
+        self.markers = wanted
+        self._send_markers()
+
+    def _poll_feed(self) -> None:
+        wait, told = 0.25, ""
+        while True:
+            try:
+                if self.client.poll():
+                    self.news.set()
+                wait, told = 0.25, ""
+            except (FeedError, InsulaError, OSError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    self.log.warning("no feed, the routes stay as they are", error=told)
+                time.sleep(wait)
+                wait = min(wait * 2, 15.0)

@@ -1,0 +1,49 @@
+"""Speaks to the router: sends it packets and sees when one of its processes was replaced."""
+
+import os
+import socket
+from pathlib import Path
+
+# A router that is busy gets its packets in the next round.
+SEND_SECONDS = 0.2
+
+
+class Router:
+    """The router's subscription socket and the processes that listen behind it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket_path = directory / "subscribe.sock"
+        self.pid_path = directory / "router.pid"
+        self.pages_421 = directory / "pages-421.sock"
+        self.pages_503 = directory / "pages-503.sock"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.settimeout(SEND_SECONDS)
+
+    def send(self, packet: bytes) -> bool:
+        """False when the router is not there or too busy."""
+        try:
+            self._socket.sendto(packet, str(self.socket_path))
+        except OSError:
+            return False
+        return True
+
+    def identity(self) -> tuple[object, ...] | None:
+        """Changes when the router, one of its processes or a page's socket is a new one.
+
+        A process that the router's master starts again has an empty table, though the socket is
+        the old one. None while there is no router.
+        """
+        try:
+            master = int(self.pid_path.read_text())
+            children = Path(f"/proc/{master}/task/{master}/children").read_text()
+            inode = os.stat(self.socket_path).st_ino
+        except (OSError, ValueError):
+            return None
+        return master, children, inode, _inode(self.pages_421), _inode(self.pages_503)
+
+
+def _inode(path: Path) -> int:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0

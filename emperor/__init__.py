@@ -1,0 +1,1 @@
+"""The node: what the Emperor and its daemons stand on."""

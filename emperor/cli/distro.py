@@ -1,0 +1,82 @@
+"""`insula distro build|list|remove`: the root file systems that containers stand on."""
+
+import json
+import time
+
+import click
+
+from insula.emperor import distros
+from insula.emperor.cli import invocation, node_of
+from insula.emperor.cli.node import as_json
+from insula.emperor.errors import PreparationError
+from insula.emperor.progress import Progress
+from insula.emperor.settings import Node
+from insula.emperor.storage import driver
+
+
+@click.group()
+def distro() -> None:
+    """Root file systems of containers."""
+
+
+@distro.command()
+@click.argument("name")
+@click.option("--suite", help="Release, for instance bookworm or noble (the machine's own).")
+@click.option("--mirror", help="Address of the packages (the machine's own sources).")
+@click.option("--include", multiple=True, metavar="PACKAGE", help="One more package; repeatable.")
+@click.option("--cached", is_flag=True, help="Take a pack of the last 7 days, if there is one.")
+@as_json
+@click.pass_context
+def build(
+    context: click.Context,
+    name: str,
+    suite: str | None,
+    mirror: str | None,
+    include: tuple[str, ...],
+    cached: bool,
+    json_here: bool,
+) -> None:
+    """Build or renew a distro; running containers keep theirs until they are rebooted."""
+    found = node_of(context)
+    wanted = distros.recipe(suite=suite, mirror=mirror, include=include)
+    progress = Progress(time.time())
+    driver(found).prepare()
+    with progress.step(f"distro {name}"):
+        distros.build(found, name, wanted, progress.note, fresh=not cached)
+    if json_here or invocation(context).json:
+        click.echo(json.dumps({"name": name, "suite": wanted.suite}))
+    else:
+        click.echo(name)
+
+
+@distro.command(name="list")
+@as_json
+@click.pass_context
+def list_(context: click.Context, json_here: bool) -> None:
+    """The distros and the containers on each."""
+    found = _started(context)
+    rows = {name: distros.users(found, name) for name in distros.listed(found)}
+    if json_here or invocation(context).json:
+        click.echo(json.dumps([{"name": n, "containers": u} for n, u in rows.items()], indent=2))
+        return
+    for name, users in rows.items():
+        click.echo(f"{name:<24} {len(users)} containers")
+
+
+@distro.command()
+@click.argument("name")
+@as_json
+@click.pass_context
+def remove(context: click.Context, name: str, json_here: bool) -> None:
+    """Delete a distro that no container uses."""
+    distros.remove(_started(context), name)
+    if json_here or invocation(context).json:
+        click.echo(json.dumps({"name": name, "removed": True}))
+
+
+def _started(context: click.Context) -> Node:
+    """The node with its pool mounted, without which it would look as if there were no distro."""
+    found = node_of(context)
+    if not found.paths.distros.is_dir():
+        raise PreparationError(f"{found.paths.pool} is not mounted", "run bin/up: the node is down")
+    return found

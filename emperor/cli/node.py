@@ -1,0 +1,144 @@
+"""`insula node up|down|status|doctor|boot`: brings it up, takes it down, tells how it stands."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TypeVar
+
+import click
+
+from insula.emperor.cli import invocation, node_of
+from insula.emperor.errors import SettingsError
+from insula.emperor.progress import Progress
+from insula.emperor.settings import Node, NodeSettings, Paths
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def as_json(function: F) -> F:
+    """`--json` is taken before and after the subcommand."""
+    return click.option("--json", "json_here", is_flag=True, help="Print JSON.")(function)
+
+
+@click.group()
+def node() -> None:
+    """This machine's node."""
+
+
+@node.command()
+@click.option("--http-port", type=click.IntRange(1, 65535), help="Router, HTTP (80).")
+@click.option("--https-port", type=click.IntRange(1, 65535), help="Router, HTTPS (443).")
+@click.option("--ssh-port", type=click.IntRange(1, 65535), help="The platform's sshd (2222).")
+@click.option("--base-domain", help="Containers answer on <name>.BASE (insula.localhost).")
+@click.option("--network", help="The containers' addresses (10.0.0.0/8).")
+@click.option("--no-demo", is_flag=True, help="Make no demo customer.")
+@click.option("--started", type=float, hidden=True, help="When bin/up began, unix seconds.")
+@as_json
+@click.pass_context
+def up(
+    context: click.Context,
+    http_port: int | None,
+    https_port: int | None,
+    ssh_port: int | None,
+    base_domain: str | None,
+    network: str | None,
+    no_demo: bool,
+    started: float | None,
+    json_here: bool,
+) -> None:
+    """Start the node; make what is missing. Run it through bin/up."""
+    from insula.emperor import up as steps
+
+    wanted = steps.Wanted(
+        http_port=http_port,
+        https_port=https_port,
+        ssh_port=ssh_port,
+        base_domain=base_domain,
+        network=network,
+        with_demo=not no_demo,
+    )
+    progress = Progress(time.time() if started is None else started)
+    result = steps.up(invocation(context).root, wanted, progress)
+    facts = steps.summary(result)
+    if json_here or invocation(context).json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        click.echo("\n".join(steps.summary_lines(facts)))
+
+
+@node.command()
+@click.option("--purge", is_flag=True, help="Delete all of the node's data, too.")
+@click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+@as_json
+@click.pass_context
+def down(context: click.Context, purge: bool, yes: bool, json_here: bool) -> None:
+    """Stop the node and leave nothing mounted; data stays."""
+    from insula.emperor import down as steps
+
+    found = _node_or_default(context)
+    if purge and not yes:
+        click.confirm(f"Delete every container and secret below {found.paths.root}?", abort=True)
+    steps.down(found, Progress(time.time()))
+    if purge:
+        steps.purge(found)
+    if json_here or invocation(context).json:
+        click.echo(json.dumps({"root": str(found.paths.root), "purged": purge}))
+
+
+@node.command()
+@as_json
+@click.pass_context
+def status(context: click.Context, json_here: bool) -> None:
+    """How the node stands."""
+    from insula.emperor.status import status as look
+
+    found = look(node_of(context))
+    if json_here or invocation(context).json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+        return
+    for name, value in found.to_json().items():
+        if name != "services":
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
+            click.echo(f"{name:<12} {shown}")
+    for service in found.services:
+        click.echo(f"{'service':<12} {service.name} pid {service.pid} restarts {service.restarts}")
+
+
+@node.command()
+@as_json
+@click.pass_context
+def doctor(context: click.Context, json_here: bool) -> None:
+    """Check the machine and the node; exit 1 when something fails."""
+    from insula.emperor.doctor import doctor as examine
+
+    found = examine(_node_or_default(context))
+    if json_here or invocation(context).json:
+        click.echo(json.dumps([asdict(item) for item in found], indent=2))
+    else:
+        for item in found:
+            click.echo(f"{item.state:<5} {item.name}: {item.detail}")
+            if item.remedy:
+                click.echo(f"      -> {item.remedy}")
+    if any(item.state == "fail" for item in found):
+        context.exit(1)
+
+
+@node.command(hidden=True)
+@click.pass_context
+def boot(context: click.Context) -> None:
+    """What the unit and the supervisor run before each start of the root Emperor."""
+    from insula.emperor import service
+
+    service.boot(node_of(context))
+
+
+def _node_or_default(context: click.Context) -> Node:
+    """The node, or what would be one: a machine is examined before, tidied up after."""
+    try:
+        return node_of(context)
+    except SettingsError:
+        paths = Paths(invocation(context).root)
+        if paths.node_toml.exists():
+            raise
+        return Node(paths, NodeSettings())

@@ -1,0 +1,68 @@
+"""Writes the steps of a change where `insula explain` and the benches read them."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from insula.emperor.settings import Paths
+from insula.vassals.report import StepState, TraceEvent
+
+KEPT_LINES = 400
+_CUT_AT_BYTES = 128 * 1024
+
+
+class Trace:
+    """The trace files of one writer (configurator, dominator); one file a container, bounded."""
+
+    def __init__(self, paths: Paths, writer: str) -> None:
+        self.paths = paths
+        self.writer = writer
+
+    def step(
+        self,
+        uid: int,
+        step: str,
+        *,
+        generation: int = 0,
+        state: StepState = "ok",
+        detail: str = "",
+        at: float | None = None,
+    ) -> None:
+        """Append one step; ``at`` is unix seconds, now when not given."""
+        event = TraceEvent(
+            at=time.time() if at is None else at,
+            uid=uid,
+            generation=generation,
+            step=step,
+            state=state,
+            detail=detail[:1000],
+        )
+        path = self.paths.trace(self.writer, uid)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(event.to_json()) + "\n"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(fd, "a") as file:
+            file.write(line)
+            size = file.tell()
+        if size > _CUT_AT_BYTES:
+            _keep_last(path)
+
+
+def _keep_last(path: Path) -> None:
+    lines = path.read_text().splitlines(keepends=True)[-KEPT_LINES:]
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text("".join(lines))
+    os.rename(temporary, path)
+
+
+def read(paths: Paths, uid: int) -> list[TraceEvent]:
+    """All steps that any writer kept for a container, in the order of their times."""
+    events: list[TraceEvent] = []
+    for writer in ("configurator", "boot", "dominator"):
+        try:
+            text = paths.trace(writer, uid).read_text()
+        except FileNotFoundError:
+            continue
+        events += [TraceEvent.from_json(json.loads(line)) for line in text.splitlines()]
+    return sorted(events, key=lambda event: event.at)

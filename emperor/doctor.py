@@ -1,0 +1,135 @@
+"""Looks a machine and its node over: each finding with its remedy; changes nothing."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+from insula.emperor import check, credentials, service, status
+from insula.emperor.check import Check
+from insula.emperor.errors import PreparationError
+from insula.emperor.kernel import mounts
+from insula.emperor.settings import Node
+
+_ROUTE_TABLE = Path("/proc/net/route")
+# Certificates and announcements carry times; no node was ever set up before this.
+_EARLIEST_UNIX_SECONDS = 1_735_689_600
+
+
+def before_start(node: Node) -> list[Check]:
+    """What must hold before anything is made; the ports only while the node does not run."""
+    found = [
+        check.kernel(os.uname().release),
+        check.namespaces(),
+        check.cgroups(node),
+        check.network_features(),
+        check.storage(node),
+        check.network_clash(node, _ROUTE_TABLE.read_text()),
+        check.reserved_uids(Path("/etc/passwd").read_text(), Path("/etc/group").read_text()),
+        clock(time.time()),
+        check.memory(),
+        check.disk(node.paths.lib, needed=_needed_disk(node)),
+    ]
+    return found + check.ports(node)
+
+
+def _needed_disk(node: Node) -> int:
+    # What a first run needs it has, once the distro is there; then only room to work.
+    if (node.paths.distros / node.settings.default_distro).exists():
+        return check.FREE_DISK_BYTES // 10
+    return check.FREE_DISK_BYTES
+
+
+def require(checks: list[Check]) -> None:
+    """Raise PreparationError that names every failed check with its remedy."""
+    failed = [item for item in checks if item.state == "fail"]
+    if not failed:
+        return
+    lines = [f"{item.name}: {item.detail}" for item in failed]
+    remedies = [f"{item.name}: {item.remedy}" for item in failed]
+    raise PreparationError("; ".join(lines), "; ".join(remedies))
+
+
+def doctor(node: Node) -> list[Check]:
+    """Every check, those of a running node too."""
+    running = service.emperor_pid(node.paths) is not None
+    found = before_start(node)
+    if running:
+        # Its own ports are taken by itself, and that is what we want.
+        found = [item for item in found if not item.name.endswith(" port")]
+    found += [
+        capability(Path("/proc/self/status").read_text()),
+        ptrace_scope(Path("/proc/sys/kernel/yama/ptrace_scope")),
+        secrets(node),
+    ]
+    if node.paths.node_toml.exists():
+        found += [pool(node), node_runs(node, running=running)]
+    return found
+
+
+def clock(now: float) -> Check:
+    if now < _EARLIEST_UNIX_SECONDS:
+        return Check(
+            "clock", "fail", f"it is {time.strftime('%Y-%m-%d', time.gmtime(now))} here",
+            "set the clock: apt-get install systemd-timesyncd, or chrony",
+        )  # fmt: skip
+    return Check("clock", "ok", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)))
+
+
+def capability(process_status: str) -> Check:
+    found = re.search(r"^CapEff:\s+([0-9a-f]+)", process_status, re.MULTILINE)
+    if found is None or not int(found[1], 16) >> check.CAP_SYS_RESOURCE & 1:
+        return Check(
+            "CAP_SYS_RESOURCE", "warn", "root lacks it here",
+            "limits of open files cannot be raised; give it to the machine's manager if you can",
+        )  # fmt: skip
+    return Check("CAP_SYS_RESOURCE", "ok", "root has it")
+
+
+def ptrace_scope(path: Path) -> Check:
+    """Inside a container all processes have one uid: yama keeps them from reading each other."""
+    try:
+        value = path.read_text().strip()
+    except FileNotFoundError:
+        return Check(
+            "ptrace", "warn", "the kernel has no yama",
+            "apps of one container can trace each other; other containers stay out of reach",
+        )  # fmt: skip
+    if value == "0":
+        return Check("ptrace", "warn", "ptrace_scope is 0", "sysctl kernel.yama.ptrace_scope=1")
+    return Check("ptrace", "ok", f"ptrace_scope is {value}")
+
+
+def secrets(node: Node) -> Check:
+    wrong = credentials.wrong_rights(node.paths)
+    if wrong:
+        return Check(
+            "secrets", "fail", "; ".join(wrong),
+            f"chmod 0400 {node.paths.secrets}/api-signing.pem, 0440 the others, and replace them: "
+            "someone may have read them",
+        )  # fmt: skip
+    return Check("secrets", "ok", "only their owners can read them")
+
+
+def pool(node: Node) -> Check:
+    """Is the pool there, and does it have room?"""
+    paths = node.paths
+    if not paths.containers.is_dir():
+        return Check("pool", "warn", f"{paths.pool} is not mounted", "bin/up starts the node")
+    found = os.statvfs(paths.pool)
+    free, size = found.f_bavail * found.f_frsize, max(found.f_blocks * found.f_frsize, 1)
+    detail = f"{free / 1024**3:.1f} of {size / 1024**3:.1f} GiB free"
+    if free < size // 20:
+        return Check("pool", "fail", detail, "destroy or purge containers, or enlarge pool.img")
+    return Check("pool", "ok", detail)
+
+
+def node_runs(node: Node, *, running: bool) -> Check:
+    if not running:
+        left = [path for path in mounts.points() if path.is_relative_to(node.paths.run)]
+        detail = "the root Emperor does not run"
+        detail += f", but {len(left)} mounts are left" if left else ""
+        return Check("node", "warn", detail, "bin/up starts it; `insula node down` tidies up")
+    if not status.api_answers(node):
+        return Check("node", "fail", "the API does not answer", "insula logs 30000")
+    return Check("node", "ok", "the root Emperor runs, the API answers")

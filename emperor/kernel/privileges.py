@@ -1,0 +1,54 @@
+"""Letting go of root's rights, for good: what runs afterwards cannot gain one."""
+
+import errno
+import os
+
+from insula.emperor.errors import KernelError
+from insula.emperor.kernel import libc
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+
+def _prctl(option: int, value: int, *, about: str) -> int:
+    return libc.call("prctl", option, value, 0, 0, 0, about=about)
+
+
+def empty_bounding_set() -> None:
+    """Take every capability out of the bounding set. Raises KernelError."""
+    capability = 0
+    while _is_known(capability):
+        _prctl(PR_CAPBSET_DROP, capability, about=f"dropping capability {capability}")
+        capability += 1
+
+
+def _is_known(capability: int) -> bool:
+    # Only the kernel knows its last capability: beyond it the call fails with EINVAL.
+    try:
+        _prctl(PR_CAPBSET_READ, capability, about="reading the bounding set")
+    except KernelError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EINVAL:
+            return False
+        raise
+    return True
+
+
+def end_with_parent(signal_number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends. Set-uid forgets it."""
+    _prctl(PR_SET_PDEATHSIG, signal_number, about="tying the process to its parent")
+
+
+def become(uid: int) -> None:
+    """Turn into ``uid`` with its group alone, no capability, and no way to gain one."""
+    empty_bounding_set()
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, about="clearing ambient capabilities")
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    # Leaving uid 0 for good also empties the permitted and effective sets (capabilities(7)).
+    os.setresuid(uid, uid, uid)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1, about="refusing new privileges")

@@ -1,0 +1,42 @@
+"""Processes as /proc shows them: which one is a container's first, and since when it runs."""
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def first_of(pids: Iterable[int], proc: Path = PROC) -> int | None:
+    """The process that is number 1 of its own pid namespace, below ours; None when none lives."""
+    for pid in sorted(pids):
+        try:
+            status = (proc / str(pid) / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        numbers = _field(status, "NSpid")
+        # A zombie has already lost its namespaces: nobody can enter there.
+        alive = not _field(status, "State")[:1] == ["Z"]
+        if alive and len(numbers) > 1 and numbers[-1] == "1":
+            return pid
+    return None
+
+
+def running_since(pid: int, proc: Path = PROC) -> float:
+    """The start of a process in unix seconds; 0 when it is gone."""
+    try:
+        stat = (proc / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    # proc(5): the name in parentheses may hold anything; start time is the 20th field after it.
+    ticks = int(stat.rpartition(")")[2].split()[19])
+    started = ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + started
+
+
+def _field(status: str, name: str) -> list[str]:
+    start = status.find(f"\n{name}:")
+    if start < 0:
+        return []
+    return status[start + len(name) + 2 :].split("\n", 1)[0].split()

@@ -1,0 +1,113 @@
+"""How a node stands: its processes, the API, the containers, the ports."""
+
+import json
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from insula.emperor import distros, service
+from insula.emperor.daemon import http
+from insula.emperor.errors import FeedError
+from insula.emperor.settings import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process tree below the root Emperor; ``pid`` is 0 while it does not run."""
+
+    name: str
+    pid: int
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What ``insula node status`` shows."""
+
+    root: str
+    running: bool
+    emperor_pid: int
+    services: tuple[Service, ...]
+    api: bool
+    revision: int
+    containers: int
+    distros: tuple[str, ...]
+    http_port: int
+    https_port: int
+    ssh_port: int
+    base_domain: str
+    network: str
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def status(node: Node) -> Status:
+    """Look at the node; what does not answer counts as not there."""
+    settings = node.settings
+    pid = service.emperor_pid(node.paths) or 0
+    return Status(
+        root=str(node.paths.root),
+        running=pid != 0,
+        emperor_pid=pid,
+        services=_services(node.paths.emperor_stats),
+        api=api_answers(node),
+        revision=_revision(node.paths.lib / "feed-configurator.json"),
+        containers=len(vassals_of(node.paths.containers_stats)),
+        distros=tuple(distros.listed(node)),
+        http_port=settings.http_port,
+        https_port=settings.https_port,
+        ssh_port=settings.ssh_port,
+        base_domain=settings.base_domain,
+        network=settings.network,
+    )
+
+
+def api_answers(node: Node, *, timeout: float = 3.0) -> bool:
+    """True when the API answers on the operator's socket."""
+    try:
+        http.call(node.paths.api_operator / "api.sock", "GET", "/api/v1/ping", timeout=timeout)
+    except FeedError:
+        return False
+    return True
+
+
+def vassals_of(stats: Path, *, timeout: float = 2.0) -> list[dict[str, object]]:
+    """What an Emperor says about its vassals on its stats socket; empty when it does not answer."""
+    data = b""
+    deadline = time.monotonic() + timeout
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(str(stats))
+            while time.monotonic() < deadline and (part := connection.recv(65536)):
+                data += part
+        found = json.loads(data)
+    except (OSError, ValueError):
+        return []
+    vassals = found.get("vassals", []) if isinstance(found, dict) else []
+    return [item for item in vassals if isinstance(item, dict)]
+
+
+def _services(stats: Path) -> tuple[Service, ...]:
+    return tuple(
+        Service(
+            name=Path(str(item.get("id", ""))).stem,
+            pid=_number(item.get("pid")),
+            restarts=_number(item.get("respawns")),
+        )
+        for item in vassals_of(stats)
+    )
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _revision(cache: Path) -> int:
+    try:
+        found = json.loads(cache.read_bytes())
+    except (OSError, ValueError):
+        return -1
+    return _number(found.get("revision")) if isinstance(found, dict) else -1

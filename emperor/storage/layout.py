@@ -1,0 +1,61 @@
+"""The directories of a container in the pool, with the rights each one needs."""
+
+import os
+from pathlib import Path
+
+from insula.emperor.errors import StorageError
+from insula.emperor.kernel.beneath import make_directory
+from insula.emperor.settings import ROUTER_UID, Paths
+
+# The router passes through to the sockets; nobody but root lists who is there.
+_POOL_MODE = 0o711
+
+
+def prepare_pool(paths: Paths) -> None:
+    """Make the pool's own directories."""
+    for path in (paths.distros, paths.containers, paths.removed):
+        path.mkdir(parents=True, exist_ok=True)
+        os.chmod(path, 0o700 if path == paths.removed else _POOL_MODE)
+    os.chmod(paths.distros, 0o755)
+
+
+def fill(container: Path, uid: int) -> None:
+    """Make home, tmp and sockets in a container's new directory, which is still root's alone."""
+    directory = os.open(container, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(directory, 0, 0)
+        os.fchmod(directory, 0o711)
+        make_directory(directory, "home", mode=0o700, uid=0, gid=0)
+        for name, mode in (("vassals", 0o755), ("logs", 0o755), (".ssh", 0o700)):
+            make_directory(directory, f"home/{name}", mode=mode, uid=uid, gid=uid)
+        make_directory(directory, "home", mode=0o750, uid=uid, gid=uid)
+        make_directory(directory, "tmp", mode=0o1777, uid=uid, gid=uid)
+        # The group keeps its bit, so each socket made here is the router's to open.
+        make_directory(directory, "sockets", mode=0o2730, uid=uid, gid=ROUTER_UID)
+    finally:
+        os.close(directory)
+
+
+def unfinished(paths: Paths, uid: int) -> Path:
+    """Where a container is built before its rename makes it visible."""
+    return paths.containers / f".{uid}"
+
+
+def aside(paths: Paths, uid: int, at: float) -> Path:
+    """A free name below ``removed``; two removals in one second do not meet."""
+    moment = int(at)
+    while (path := paths.removed / f"{uid}-{moment}").exists():
+        moment += 1
+    return path
+
+
+def check_free(path: Path, wanted_bytes: int) -> int:
+    """The free bytes of a file system. Raises StorageError below ``wanted_bytes``."""
+    state = os.statvfs(path)
+    free = state.f_bavail * state.f_frsize
+    if free < wanted_bytes:
+        raise StorageError(
+            f"{path} has {free >> 20} MiB free, {wanted_bytes >> 20} MiB are needed",
+            "free some space, or put the node on a larger disk with --root",
+        )
+    return free

@@ -1,0 +1,274 @@
+/*
+ * What uWSGI lacks to boot a container, as hooks and Emperor monitors; container.ini uses them.
+ *
+ * Hooks (argument after the colon; any failure ends the boot):
+ *   netns:PATH            join the network namespace bound at PATH
+ *   cgroupns:             leave into a cgroup namespace, so that /proc/self/cgroup shows "/"
+ *   remount:WHERE FLAGS   change the flags of a bind mount; knows nosymfollow, which `mount:` does not
+ *   mkdirs:MODE PATH      make a directory with exactly this mode
+ *   capbset:              empty the capability bounding set
+ *   nnp:                  set no_new_privs
+ *   deathsig:             SIGKILL when the parent Emperor dies
+ *   trace:STEP UID GENERATION [PATH]   append one TraceEvent; PATH opens the file for this and later ones
+ *   traceend:             close that file, so that no customer's process inherits it
+ *
+ * Monitors (`emperor = NAME://`):
+ *   parent://             obey the parent Emperor: a sub-Emperor without a master does not listen to it
+ *   watch://DIR           wake at once when something below DIR changes, and bury orphans
+ */
+#include <uwsgi.h>
+#include <sched.h>
+#include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256
+#endif
+
+extern struct uwsgi_server uwsgi;
+extern struct uwsgi_instance *ui; /* core/emperor.c: the list of this Emperor's vassals */
+
+static int trace_fd = -1;
+
+static int hook_netns(char *path) {
+	int ret = -1;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		uwsgi_error_open(path);
+		return -1;
+	}
+	if (setns(fd, CLONE_NEWNET)) {
+		uwsgi_error("netns:/setns()");
+		goto out;
+	}
+	ret = 0;
+out:
+	close(fd);
+	return ret;
+}
+
+static int hook_cgroupns(char *unused) {
+	(void) unused;
+	if (unshare(CLONE_NEWCGROUP)) {
+		uwsgi_error("cgroupns:/unshare()");
+		return -1;
+	}
+	return 0;
+}
+
+static int mount_flag(const char *name, unsigned long *flags) {
+	static const struct { const char *name; unsigned long flag; } known[] = {
+		{"ro", MS_RDONLY}, {"nosuid", MS_NOSUID}, {"nodev", MS_NODEV},
+		{"noexec", MS_NOEXEC}, {"nosymfollow", MS_NOSYMFOLLOW},
+	};
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (!strcmp(name, known[i].name)) {
+			*flags |= known[i].flag;
+			return 0;
+		}
+	}
+	uwsgi_log("remount: %s is not a known flag\n", name);
+	return -1;
+}
+
+static int hook_remount(char *arg) {
+	int ret = -1;
+	unsigned long flags = MS_REMOUNT | MS_BIND;
+	char *save = NULL;
+	char *copy = uwsgi_str(arg);
+	char *where = strtok_r(copy, " ", &save);
+	char *names = strtok_r(NULL, " ", &save);
+	if (!where || !names) {
+		uwsgi_log("remount: needs WHERE FLAGS\n");
+		goto out;
+	}
+	for (char *name = strtok_r(names, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
+		if (mount_flag(name, &flags)) goto out;
+	}
+	if (mount(NULL, where, NULL, flags, NULL)) {
+		uwsgi_error("remount:/mount()");
+		goto out;
+	}
+	ret = 0;
+out:
+	free(copy);
+	return ret;
+}
+
+static int hook_mkdirs(char *arg) {
+	char *end = NULL;
+	unsigned long mode = strtoul(arg, &end, 8);
+	if (end == arg || *end != ' ' || mode > 07777) {
+		uwsgi_log("mkdirs: needs MODE PATH\n");
+		return -1;
+	}
+	/* chmod after mkdir: the umask does not decide about a directory of the platform */
+	if (mkdir(end + 1, 0700) || chmod(end + 1, (mode_t) mode)) {
+		uwsgi_error("mkdirs:/mkdir()");
+		return -1;
+	}
+	return 0;
+}
+
+static int hook_capbset(char *unused) {
+	(void) unused;
+	/* capabilities(7): reading past the last one fails with EINVAL, that ends the set */
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
+		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0)) {
+			uwsgi_error("capbset:/prctl()");
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int hook_nnp(char *unused) {
+	(void) unused;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
+		uwsgi_error("nnp:/prctl()");
+		return -1;
+	}
+	return 0;
+}
+
+/* The Emperor sets it too, but a change of uid clears it (prctl(2)). */
+static int hook_deathsig(char *unused) {
+	(void) unused;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)) {
+		uwsgi_error("deathsig:/prctl()");
+		return -1;
+	}
+	return 0;
+}
+
+static int hook_trace(char *arg) {
+	char step[32], path[PATH_MAX] = "", line[256];
+	unsigned uid, generation;
+	struct timespec now;
+	struct stat st;
+
+	if (sscanf(arg, "%31[a-z-] %u %u %4095s", step, &uid, &generation, path) < 3) {
+		uwsgi_log("trace: needs STEP UID GENERATION [PATH]\n");
+		return -1;
+	}
+	if (path[0]) {
+		trace_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
+		/* a container that boots again and again must not fill the run directory */
+		if (trace_fd >= 0 && !fstat(trace_fd, &st) && st.st_size > 65536 && ftruncate(trace_fd, 0)) {
+			uwsgi_error("trace:/ftruncate()");
+		}
+	}
+	if (trace_fd < 0) return 0; /* a lost trace never stops a boot */
+	clock_gettime(CLOCK_REALTIME, &now);
+	int length = snprintf(line, sizeof(line),
+		"{\"at\": %lld.%06ld, \"uid\": %u, \"generation\": %u, \"step\": \"%s\", \"state\": \"ok\", \"detail\": \"\"}\n",
+		(long long) now.tv_sec, now.tv_nsec / 1000, uid, generation, step);
+	if (write(trace_fd, line, (size_t) length) != length) {
+		uwsgi_error("trace:/write()");
+	}
+	return 0;
+}
+
+static int hook_traceend(char *unused) {
+	(void) unused;
+	if (trace_fd >= 0) close(trace_fd);
+	trace_fd = -1;
+	return 0;
+}
+
+/* An event on the pipe to the parent Emperor: 1 is "reload", 0 and 2 are "stop", EOF is its death.
+   All mean the same here: stop gracefully. After "reload" the parent starts the vassal anew, which is
+   the only reload there is: the binary's path is gone since pivot_root. */
+static void parent_event(struct uwsgi_emperor_scanner *ues) {
+	char byte = 0;
+	ssize_t length = read(ues->fd, &byte, 1);
+	if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
+	uwsgi_log_verbose("the parent Emperor says %s: stopping\n",
+		length <= 0 ? "nothing any more" : byte == 1 ? "boot again" : "stop");
+	event_queue_del_fd(uwsgi.emperor_queue, ues->fd, event_queue_read());
+	ues->fd = -1;
+	raise(SIGTERM);
+}
+
+static void parent_init(struct uwsgi_emperor_scanner *ues) {
+	if (!uwsgi.has_emperor) {
+		uwsgi_log("emperor = parent:// needs a parent Emperor\n");
+		exit(1);
+	}
+	ues->fd = uwsgi.emperor_fd;
+	ues->event_func = parent_event;
+	event_queue_add_fd_read(uwsgi.emperor_queue, ues->fd);
+}
+
+static void monitor_nothing(struct uwsgi_emperor_scanner *ues) {
+	(void) ues;
+}
+
+static void child_died(int signum) {
+	(void) signum; /* its arrival alone ends epoll_wait with EINTR, and the loop goes round */
+}
+
+static int is_vassal(pid_t pid) {
+	for (struct uwsgi_instance *vassal = ui->ui_next; vassal; vassal = vassal->ui_next) {
+		if (vassal->pid == pid) return 1;
+	}
+	return 0;
+}
+
+/* As pid 1 of the container we inherit every orphan. The Emperor's own waitpid takes one a round and
+   none while it has no vassal, so zombies would fill the pids limit. Vassals are left to it. */
+static void watch_run(struct uwsgi_emperor_scanner *ues) {
+	(void) ues;
+	for (;;) {
+		siginfo_t info = {0};
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) || !info.si_pid) return;
+		if (is_vassal(info.si_pid)) return;
+		waitpid(info.si_pid, NULL, WNOHANG);
+	}
+}
+
+static void watch_event(struct uwsgi_emperor_scanner *ues) {
+	char events[4096];
+	/* what changed does not matter: the directory monitor looks at all files after every event */
+	while (read(ues->fd, events, sizeof(events)) > 0);
+}
+
+static void watch_init(struct uwsgi_emperor_scanner *ues) {
+	char *dir = ues->arg;
+	if (!uwsgi_startswith(dir, "watch://", 8)) dir += 8;
+	struct sigaction action = {.sa_handler = child_died};
+	if (sigaction(SIGCHLD, &action, NULL)) {
+		uwsgi_error("watch://sigaction()");
+	}
+	ues->event_func = watch_event;
+	ues->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	/* Without it the Emperor still looks every emperor-freq seconds. */
+	if (ues->fd < 0 || inotify_add_watch(ues->fd, dir,
+		IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) < 0) {
+		uwsgi_error("watch://inotify");
+		if (ues->fd >= 0) close(ues->fd);
+		ues->fd = -1;
+		return;
+	}
+	event_queue_add_fd_read(uwsgi.emperor_queue, ues->fd);
+}
+
+static void insula_load(void) {
+	uwsgi_register_hook("netns", hook_netns);
+	uwsgi_register_hook("cgroupns", hook_cgroupns);
+	uwsgi_register_hook("remount", hook_remount);
+	uwsgi_register_hook("mkdirs", hook_mkdirs);
+	uwsgi_register_hook("capbset", hook_capbset);
+	uwsgi_register_hook("nnp", hook_nnp);
+	uwsgi_register_hook("deathsig", hook_deathsig);
+	uwsgi_register_hook("trace", hook_trace);
+	uwsgi_register_hook("traceend", hook_traceend);
+	uwsgi_register_imperial_monitor("parent", parent_init, monitor_nothing);
+	uwsgi_register_imperial_monitor("watch", watch_init, watch_run);
+}
+
+struct uwsgi_plugin insula_plugin = {
+	.name = "insula",
+	.on_load = insula_load,
+};

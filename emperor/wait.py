@@ -1,0 +1,34 @@
+"""Waits until the API of a node that was just started answers, and tells why it takes long."""
+
+import time
+from collections.abc import Callable
+
+from insula.emperor import status
+from insula.emperor.errors import PreparationError
+from insula.emperor.settings import Node
+
+WAIT_SECONDS = 90.0
+_TELL_EVERY_SECONDS = 10.0
+
+
+class NotInTime(PreparationError):
+    """Something did not come up in time."""
+
+    exit_code = 6
+
+
+def for_api(node: Node, note: Callable[[str], None]) -> None:
+    """Return as soon as the API answers. Raises NotInTime."""
+    begin = time.monotonic()
+    told = begin
+    while not status.api_answers(node):
+        now = time.monotonic()
+        if now - begin > WAIT_SECONDS:
+            raise NotInTime(
+                f"the API has not answered for {WAIT_SECONDS:.0f} s",
+                f"read {node.paths.home(30000)}/logs/emperor.log and {node.paths.lib}/log",
+            )
+        if now - told > _TELL_EVERY_SECONDS:
+            note("still waiting for the API")
+            told = now
+        time.sleep(0.05)

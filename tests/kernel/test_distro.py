@@ -1,0 +1,109 @@
+"""Distros on the real kernel: finished trees are harmless, swaps are whole, users are respected."""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from insula.emperor import distros
+from insula.emperor.errors import PreparationError
+from insula.emperor.settings import Node, NodeSettings, Paths
+from insula.emperor.storage import driver
+from insula.vassals.errors import InvalidValue
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    root = Path(tempfile.mkdtemp(prefix="insula-test-distro-"))
+    node = Node(Paths(root), NodeSettings(pool_bytes=1 << 30))
+    try:
+        node.paths.lib.mkdir(parents=True)
+        node.paths.vassals.mkdir(parents=True)
+        driver(node).prepare()
+        yield node
+    finally:
+        driver(node).release()
+        shutil.rmtree(root)
+
+
+def pack(tmp_path: Path, word: str) -> Path:
+    """A small packed tree with everything that a distro must not keep."""
+    tree = tmp_path / f"tree-{word}"
+    for name in ("etc/apt", "usr/bin", "var", "dev"):
+        (tree / name).mkdir(parents=True)
+    (tree / "word").write_text(word)
+    (tree / "etc/apt/sources.list").write_text("deb http://user:secret@mirror.test x main\n")
+    (tree / "etc/resolv.conf").symlink_to("/run/elsewhere")
+    (tree / "usr/bin/su").write_text("")
+    (tree / "usr/bin/su").chmod(0o6755)
+    os.mknod(tree / "usr/disk", stat.S_IFBLK | 0o600, os.makedev(8, 0))
+    target = tmp_path / f"{word}.tar"
+    shutil.make_archive(str(target.with_suffix("")), "tar", tree)
+    return target
+
+
+def build(node: Node, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distros, "packed", lambda *_, fresh: packed)
+    recipe = distros.Recipe("bookworm", (), ("python3",))
+    distros.build(node, "one", recipe, lambda _: None)
+
+
+def test_a_finished_tree_holds_no_device_no_set_uid_and_no_secret(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(node, pack(tmp_path, "first"), monkeypatch)
+    tree = node.paths.distros / "one"
+    assert not (tree / "usr/disk").exists()
+    assert stat.S_IMODE((tree / "usr/bin/su").stat().st_mode) == 0o755
+    assert not (tree / "etc/apt/sources.list").exists()
+    assert (tree / "etc/resolv.conf").is_file() and not (tree / "etc/resolv.conf").is_symlink()
+    assert all((tree / place).is_dir() for place in ("containers", ".old_root", "opt/insula"))
+    with pytest.raises(OSError, match="Read-only"):
+        (tree / "word").write_text("changed")
+
+
+def test_a_new_build_takes_the_old_ones_place(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(node, pack(tmp_path, "first"), monkeypatch)
+    build(node, pack(tmp_path, "second"), monkeypatch)
+    assert (node.paths.distros / "one/word").read_text() == "second"
+    assert [path.name for path in node.paths.distros.iterdir()] == ["one"]
+
+
+def test_a_broken_build_leaves_the_good_one(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(node, pack(tmp_path, "first"), monkeypatch)
+    broken = tmp_path / "broken.tar"
+    broken.write_bytes(b"no archive" * 1000)
+    with pytest.raises(PreparationError, match="cannot be unpacked"):
+        build(node, broken, monkeypatch)
+    assert (node.paths.distros / "one/word").read_text() == "first"
+    assert [path.name for path in node.paths.distros.iterdir()] == ["one"]
+
+
+def test_a_distro_in_use_is_not_removed(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(node, pack(tmp_path, "first"), monkeypatch)
+    vassal = node.paths.vassals / "30007.ini"
+    vassal.write_text("[uwsgi]\nset-ph = distro=one\n")
+    with pytest.raises(distros.DistroInUse, match="in use by 30007") as caught:
+        distros.remove(node, "one")
+    assert caught.value.exit_code == 5
+    vassal.unlink()
+    distros.remove(node, "one")
+    assert distros.listed(node) == []
+
+
+@pytest.mark.parametrize("name", ["..", ".one", "a/b", "", "a b"])
+def test_a_name_that_is_a_path_is_refused(node: Node, name: str) -> None:
+    with pytest.raises(InvalidValue):
+        distros.remove(node, name)

@@ -1,0 +1,1 @@
+"""What the gate promises, without a kernel and without a clock."""
