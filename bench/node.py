@@ -209,7 +209,11 @@ def _processes(bench: Bench) -> dict[int, str]:
 
 
 def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """What a process has used; 0 for one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -228,9 +232,10 @@ def idle_cost(bench: Bench, seconds: float = 20.0) -> dict[str, float]:
     processes = _processes(bench)
     before = {pid: _cpu_seconds(pid) for pid in processes}
     time.sleep(seconds)
-    used = sum(_cpu_seconds(pid) - start for pid, start in before.items())
+    alive = {pid: start for pid, start in before.items() if Path(f"/proc/{pid}").exists()}
+    used = sum(_cpu_seconds(pid) - start for pid, start in alive.items())
     pss = 0
-    for pid in processes:
+    for pid in alive:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 pss += int(line.split()[1])

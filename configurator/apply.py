@@ -35,10 +35,10 @@ STOP_SECONDS = 3.0
 
 @dataclass
 class Outcome:
-    """What became of a plan: the error of each container that failed, those that may boot now."""
+    """What became of a plan: each container's error, and when each that boots now was told to."""
 
     errors: dict[int, str] = field(default_factory=dict)
-    written: list[int] = field(default_factory=list)
+    written: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Applier:
         self.log.info("applied", action=action.describe())
 
     def _try_container(self, action: ContainerAction, outcome: Outcome, generation: int) -> None:
-        uid = action.uid
+        uid, begun_at = action.uid, time.time()
         try:
             self._do(action)
         except (InsulaError, OSError) as error:
@@ -107,7 +107,7 @@ class Applier:
         self.log.info("applied", uid=uid, action=action.describe())
         self.trace.step(uid, action.step, generation=generation)
         if isinstance(action, WriteVassal):
-            outcome.written.append(uid)
+            outcome.written[uid] = begun_at
             self.wake()
 
     def _do(self, action: Action) -> None:

@@ -100,8 +100,7 @@ class Daemon:
         self._local_mtime = mtime
         self._full_due = now + FULL_SECONDS if full else full_due
         self._retry_due = now + RETRY_SECONDS
-        written_at = time.time()
-        self.booting |= dict.fromkeys(outcome.written, written_at)
+        self.booting |= outcome.written
         self._report_due = 0.0
 
     def _keys_came(self, desired: DesiredState, now: float) -> bool:
@@ -117,8 +116,7 @@ class Daemon:
         specs = {spec.uid: spec for spec in desired.containers}
         for uid, written_at in list(self.booting.items()):
             spec = specs.get(uid)
-            # The kernel keeps start times in hundredths of a second.
-            if spec is None or self._runs_since(spec) >= written_at - 0.05:
+            if spec is None or self._runs_since(spec) >= written_at - status.START_SLACK_SECONDS:
                 del self.booting[uid]
                 self._report_due = 0.0
             elif time.time() - written_at > BOOT_GIVEN_UP_SECONDS:
@@ -157,6 +155,7 @@ class Daemon:
             applied=self.reconciler.applied,
             errors=self.reconciler.errors,
             used_bytes=self.used_bytes,
+            booting=self.booting,
         )
 
     def _wait(self) -> None:

@@ -10,7 +10,8 @@ from insula.emperor.errors import FeedError
 from insula.vassals.spec import DesiredState
 
 API_CUSTOMER = 0
-RETRY_SECONDS = 5.0
+# Short: after a reboot of the machine no app can announce itself before its key is here.
+RETRY_SECONDS = 0.5
 TIMEOUT_SECONDS = 5.0
 
 Ask = Callable[[], object]

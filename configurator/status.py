@@ -10,11 +10,22 @@ from insula.emperor.settings import Node
 from insula.vassals.report import ContainerReport, NodeReport
 from insula.vassals.spec import ContainerSpec
 
+# The kernel keeps start times in hundredths of a second.
+START_SLACK_SECONDS = 0.05
+
 
 def running_since(kernel: Kernel, spec: ContainerSpec) -> float:
     """The start of the container's first process in unix seconds, 0 when none lives."""
     pid = kernel.cgroups.first_process(spec.customer_id, spec.uid)
     return 0.0 if pid is None else process.running_since(pid)
+
+
+def _of_this_boot(kernel: Kernel, spec: ContainerSpec, written_at: float) -> float:
+    if spec.state != "running":
+        return 0.0
+    since = running_since(kernel, spec)
+    # An instance from before the change still ends: it is not what somebody waits for.
+    return since if since >= written_at - START_SLACK_SECONDS else 0.0
 
 
 def node_report(
@@ -26,14 +37,15 @@ def node_report(
     applied: Mapping[int, ContainerSpec],
     errors: Mapping[int, str],
     used_bytes: Mapping[int, int],
+    booting: Mapping[int, float],
 ) -> NodeReport:
-    """How every container of the desired state stands."""
+    """How every container of the desired state stands; ``booting``: since when each should boot."""
     reports = tuple(
         ContainerReport(
             uid=spec.uid,
             applied_revision=applied[spec.uid].revision if spec.uid in applied else 0,
             generation=applied[spec.uid].generation if spec.uid in applied else 0,
-            running_since=running_since(kernel, spec) if spec.state == "running" else 0.0,
+            running_since=_of_this_boot(kernel, spec, booting.get(spec.uid, 0.0)),
             disk_used_bytes=used_bytes.get(spec.uid, -1),
             error=errors.get(spec.uid, "")[:4096],
         )
@@ -42,9 +54,7 @@ def node_report(
     return NodeReport(revision=revision, distros=installed_distros(node), containers=reports)
 
 
-def write_usage(
-    node: Node, used_bytes: Mapping[int, int], limit_bytes: Mapping[int, int]
-) -> bool:
+def write_usage(node: Node, used_bytes: Mapping[int, int], limit_bytes: Mapping[int, int]) -> bool:
     """Write usage.json for the collector, which has no right to read quotas itself."""
     text = json.dumps(
         {

@@ -33,9 +33,7 @@ def _drop_rights() -> None:
     # Started by root: the router's group lets the gate see the apps' sockets and write to the
     # router's. The Emperor's daemons cannot be given a second group.
     if os.geteuid() == 0:
-        os.setgroups([ROUTER_UID])
-        os.setgid(NODE_GID)
-        os.setuid(DOMINATOR_UID)
+        privileges.become(DOMINATOR_UID, gid=NODE_GID, groups=[ROUTER_UID])
         # a change of uid forgets the tie to the parent
         privileges.end_with_parent(signal.SIGKILL)
 

@@ -10,6 +10,7 @@ import time
 from insula.dominator.gate import Gate, Verdict
 from insula.dominator.inbox import Inbox
 from insula.dominator.ownership import Ownership
+from insula.dominator.packet import as_leave
 from insula.dominator.reasons import Reason
 from insula.dominator.router import Router
 from insula.dominator.table import Route, Table, markers
@@ -24,6 +25,7 @@ from insula.vassals.errors import InsulaError, InvalidValue
 ROUND_SECONDS = 0.5
 # A page that was away for a moment is marked dead by the router until it is announced again.
 MARKERS_SECONDS = 20.0
+FORGET_SECONDS = 20.0
 REFUSAL_LOG_SECONDS = 10.0
 
 
@@ -52,7 +54,10 @@ class Daemon:
         self.table_path = paths.dominator / "table.json"
         self.router_identity: tuple[object, ...] | None = None
         self.markers: dict[str, bytes] = {}
-        self.markers_at = 0.0
+        self.marker_turn = 0
+        self.forgot_at = 0.0
+        # Withdrawals that a busy router has not taken yet, by key and address.
+        self.unsent: dict[tuple[str, str], bytes] = {}
         self.told: dict[tuple[int, Reason, str], float] = {}
         self.answer_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
@@ -88,23 +93,33 @@ class Daemon:
             self._apply_state()
         for route in self.table.silent(now=now):
             self._withdraw(route, "silent")
+        for place, packet in list(self.unsent.items()):
+            if not self.router.send(packet):
+                break
+            del self.unsent[place]
         identity = self.router.identity()
         if identity != self.router_identity and identity is not None:
             if self._replay():
                 self.router_identity = identity
-                self.log.info("table replayed", routes=len(self.table.routes))
-        elif now - self.markers_at > MARKERS_SECONDS:
-            self._send_markers()
+                seconds = round(time.monotonic() - now, 3)
+                self.log.info("table replayed", routes=len(self.table.routes), seconds=seconds)
+        else:
+            self._refresh_markers()
+        if now - self.forgot_at > FORGET_SECONDS:
+            self.forgot_at = now
             self.gate.forget(now=time.time())
 
     def _replay(self) -> bool:
-        return all([self.router.send(r.packet()) for r in self.table.routes.values()]) and (
-            self._send_markers()
-        )
+        routes = [route.packet() for route in self.table.routes.values()]
+        return self.router.send_all([*routes, *self.markers.values()])
 
-    def _send_markers(self) -> bool:
-        self.markers_at = time.monotonic()
-        return all([self.router.send(packet) for packet in self.markers.values()])
+    def _refresh_markers(self) -> None:
+        """Announce a few each round, all of them in MARKERS_SECONDS: never in one burst."""
+        packets = list(self.markers.values())
+        count = len(packets) * ROUND_SECONDS // MARKERS_SECONDS + 1
+        first = self.marker_turn if self.marker_turn < len(packets) else 0
+        self.marker_turn = first + int(count)
+        self.router.send_all(packets[first : self.marker_turn])
 
     def _take(self, verdict: Verdict) -> None:
         route = verdict.route
@@ -118,6 +133,7 @@ class Daemon:
         is_new = self.table.put(route, now=time.monotonic())
         if is_new:
             self._step(route.uid, "announced", route.domain)
+        self.unsent.pop((route.domain, route.address), None)
         sent = self.router.send(route.packet())
         if not sent:
             self.router_identity = None
@@ -130,10 +146,13 @@ class Daemon:
 
     def _withdraw(self, route: Route, why: str) -> None:
         self.table.remove(route.domain, route.address)
-        if not self.router.send(route.packet(leave=True)):
-            self.router_identity = None
+        self._tell_leave(route.domain, route.address, route.packet(leave=True))
         self._save()
         self.log.info("route withdrawn", uid=route.uid, domain=route.domain, why=why)
+
+    def _tell_leave(self, key: str, address: str, packet: bytes) -> None:
+        if not self.router.send(packet):
+            self.unsent[key, address] = packet
 
     def _refuse(self, verdict: Verdict) -> None:
         """Tell it to the app each time, to log and trace once in a while."""
@@ -188,9 +207,13 @@ class Daemon:
         pages_503, pages_421 = str(self.router.pages_503), str(self.router.pages_421)
         wanted = markers(ownership.domains, pages_503=pages_503, pages_421=pages_421)
         for key in set(self.markers) - set(wanted):
-            self.router.send(self.markers[key][:3] + b"\x01" + self.markers[key][4:])
+            self._tell_leave(key, pages_503, as_leave(self.markers[key]))
+        fresh = [(key, packet) for key, packet in wanted.items() if key not in self.markers]
         self.markers = wanted
-        self._send_markers()
+        for key, _ in fresh:
+            self.unsent.pop((key, pages_503), None)
+        if not self.router.send_all([packet for _, packet in fresh]):
+            self.router_identity = None
 
     def _poll_feed(self) -> None:
         wait, told = 0.25, ""

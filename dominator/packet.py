@@ -110,3 +110,8 @@ def build(values: Mapping[str, str | int], *, leave: bool = False) -> bytes:
         body += len(name).to_bytes(2, "little") + name.encode("ascii")
         body += len(text).to_bytes(2, "little") + text
     return bytes([_MODIFIER]) + len(body).to_bytes(2, "little") + bytes([int(leave)]) + body
+
+
+def as_leave(packet: bytes) -> bytes:
+    """The packet that takes back what ``packet`` announced."""
+    return packet[:3] + b"\x01" + packet[4:]

@@ -2,10 +2,16 @@
 
 import os
 import socket
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 # A router that is busy gets its packets in the next round.
 SEND_SECONDS = 0.2
+# A router process passes each packet on to the others through pipes that take some 270 at a time
+# and drop the rest (plugins/corerouter/cr_common.c): so many packets, then so long a breath.
+BATCH_PACKETS = 64
+BREATH_SECONDS = 0.002
 
 
 class Router:
@@ -25,6 +31,15 @@ class Router:
             self._socket.sendto(packet, str(self.socket_path))
         except OSError:
             return False
+        return True
+
+    def send_all(self, packets: Iterable[bytes]) -> bool:
+        """Send many at a pace that the router's processes can follow; stop at the first failure."""
+        for number, packet in enumerate(packets, 1):
+            if not self.send(packet):
+                return False
+            if number % BATCH_PACKETS == 0:
+                time.sleep(BREATH_SECONDS)
         return True
 
     def identity(self) -> tuple[object, ...] | None:

@@ -105,6 +105,7 @@ def markers(domains: Mapping[str, int], *, pages_503: str, pages_421: str) -> di
     """The platform's own nodes by key: a marker for each attached domain, and the fallback.
 
     The slash in these keys is in no host name: the patched router refuses it in a Host header.
+    The fallback is the last: a router process without it is not whole yet and serves no wildcard.
     """
     keys = {f"mapped/{name}": pages_503 for name in domains} | {"unknown/": pages_421}
     return {

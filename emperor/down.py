@@ -11,6 +11,9 @@ from insula.emperor.progress import Progress
 from insula.emperor.settings import Node
 from insula.emperor.storage import driver
 
+# On the machine's PATH for the node below /; made by `insula node up`.
+COMMAND = Path("/usr/local/bin/insula")
+
 
 def down(node: Node, progress: Progress) -> None:
     """Stop everything and leave nothing behind but files. Twice is once."""
@@ -61,3 +64,5 @@ def purge(node: Node) -> None:
     for place in (paths.run, paths.lib, paths.etc):
         if place.exists():
             shutil.rmtree(place)
+    if COMMAND.is_symlink() and COMMAND.readlink().is_relative_to(paths.lib):
+        COMMAND.unlink()

@@ -37,6 +37,8 @@ def directories(paths: Paths) -> list[tuple[Path, int, int, int]]:
         (paths.api_node, 0o750, API_UID, NODE_GID),
         # Set-gid: what root's uWSGI binds there is the router's group's; the dominator is in it.
         (paths.router, 0o2711, ROUTER_UID, ROUTER_UID),
+        # Apart, for the collector: it may ask for figures, never announce a route.
+        (paths.router_stats, 0o2710, ROUTER_UID, NODE_GID),
         (paths.dominator, 0o755, DOMINATOR_UID, DOMINATOR_UID),
         (paths.collector, 0o755, COLLECTOR_UID, COLLECTOR_UID),
         (trace, 0o755, 0, 0),

@@ -66,6 +66,11 @@ def emperor_pid(paths: Paths) -> int | None:
     return pid if binary.startswith(f"{paths.lib}/uwsgi-") else None
 
 
+def runs_binary(paths: Paths, binary: Path) -> bool:
+    """True when the running root Emperor is this file."""
+    return os.readlink(f"/proc/{emperor_pid(paths)}/exe") == str(binary)
+
+
 def supervisor_pid(paths: Paths) -> int | None:
     """Our own supervisor's process, None when it does not run."""
     pid = _number_in(_supervisor_file(paths))
@@ -130,18 +135,20 @@ def _start_unit(node: Node, values: dict[str, str]) -> bool:
     )
     if write_atomic(_UNITS / name, text.encode()):
         run(["systemctl", "daemon-reload"])
-    if not node.tag:
+    # `enable` makes systemd read all units again, also when nothing is new.
+    if not node.tag and not _unit_is("enabled", name):
         run(["systemctl", "enable", "--quiet", name])
-    if subprocess.run(["systemctl", "is-active", "--quiet", name], check=False).returncode == 0:
+    if _unit_is("active", name):
         return False
-    if _has_failed(name):
+    if _unit_is("failed", name):
         run(["systemctl", "reset-failed", name])
     run(["systemctl", "start", name], hint=f"journalctl -u {name} says more")
     return True
 
 
-def _has_failed(name: str) -> bool:
-    return subprocess.run(["systemctl", "is-failed", "--quiet", name], check=False).returncode == 0
+def _unit_is(state: str, name: str) -> bool:
+    argv = ["systemctl", f"is-{state}", "--quiet", name]
+    return subprocess.run(argv, check=False).returncode == 0
 
 
 def stop(node: Node) -> bool:
@@ -178,11 +185,11 @@ def _stop_unit(node: Node) -> bool:
     name = unit_name(node)
     if not (_UNITS / name).exists():
         return False
-    active = subprocess.run(["systemctl", "is-active", "--quiet", name], check=False)
+    was_active = _unit_is("active", name)
     run(["systemctl", "stop", name])
     if node.tag:
         (_UNITS / name).unlink()
         run(["systemctl", "daemon-reload"])
     else:
         run(["systemctl", "disable", "--quiet", name])
-    return active.returncode == 0
+    return was_active

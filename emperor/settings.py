@@ -199,8 +199,13 @@ class Paths:
 
     @property
     def router(self) -> Path:
-        """``subscribe.sock`` (the dominator writes), ``stats.sock``, ``pages.sock``."""
+        """``subscribe.sock`` (the dominator writes), ``pages-421.sock``, ``pages-503.sock``."""
         return self.run / "router"
+
+    @property
+    def router_stats(self) -> Path:
+        """``stats.sock`` and ``stats.sock.1`` …: the figures of each router process."""
+        return self.run / "router-stats"
 
     @property
     def dominator(self) -> Path:

@@ -66,11 +66,17 @@ def status(node: Node) -> Status:
 
 def api_answers(node: Node, *, timeout: float = 3.0) -> bool:
     """True when the API answers on the operator's socket."""
+    return api_release(node, timeout=timeout) is not None
+
+
+def api_release(node: Node, *, timeout: float = 3.0) -> str | None:
+    """The release that the API runs, None while it does not answer."""
     try:
-        http.call(node.paths.api_operator / "api.sock", "GET", "/api/v1/ping", timeout=timeout)
+        socket_path = node.paths.api_operator / "api.sock"
+        answer = http.call(socket_path, "GET", "/api/v1/ping", timeout=timeout)
     except FeedError:
-        return False
-    return True
+        return None
+    return str(answer.get("release")) if isinstance(answer, dict) else None
 
 
 def vassals_of(stats: Path, *, timeout: float = 2.0) -> list[dict[str, object]]:

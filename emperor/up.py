@@ -23,6 +23,7 @@ from insula.emperor import (
 )
 from insula.emperor import wait as waiting
 from insula.emperor.daemon.files import write_atomic
+from insula.emperor.down import COMMAND
 from insula.emperor.errors import SettingsError
 from insula.emperor.progress import Progress
 from insula.emperor.settings import Node, NodeSettings, Paths, load
@@ -61,7 +62,10 @@ def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
     with progress.step("settings and secrets"):
         changed += _settings(node)
     with progress.step("uWSGI"):
-        uwsgi_build.build(node.paths, progress.note)
+        binary = uwsgi_build.build(node.paths, progress.note)
+        # A running Emperor keeps its binary, or every container would end now.
+        if running and not service.runs_binary(node.paths, binary):
+            progress.note("the new uWSGI waits for the next start: insula node down, then bin/up")
     if not running:
         with progress.step("run directory and storage"):
             service.boot(node)
@@ -72,6 +76,7 @@ def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
         changed += ["API"] if release.install(node, values, progress.note) else []
     with progress.step("files"):
         changed += _files(node, values, running=running)
+        changed += _command_link(node)
     with progress.step("start"):
         changed += ["started"] if service.start(node, values) else []
     with progress.step("API answers"):
@@ -154,6 +159,18 @@ def _remove_old_environments(paths: Paths) -> None:
         shutil.rmtree(path)
 
 
+def _command_link(node: Node) -> list[str]:
+    """Put `insula` on the machine's PATH; a second node's command stays below its root."""
+    if node.tag or (COMMAND.exists() and not COMMAND.is_symlink()):
+        return []
+    target = node.paths.venv / "bin/insula"
+    if COMMAND.is_symlink() and COMMAND.readlink() == target:
+        return []
+    COMMAND.unlink(missing_ok=True)
+    COMMAND.symlink_to(target)
+    return ["insula command"]
+
+
 def _demo(node: Node, wanted: Wanted, progress: Progress, changed: list[str]) -> demo.Demo | None:
     found = demo.existing(node)
     if found is not None or not wanted.with_demo:
@@ -170,6 +187,7 @@ def summary(result: Result) -> dict[str, object]:
         "root": str(result.node.paths.root),
         "api": _url("https", settings.api_domain, settings.https_port, "/"),
         "docs": _url("https", settings.api_domain, settings.https_port, "/api/v1/docs"),
+        "command": _command(result.node),
         "changed": list(result.changed),
         "demo": None,
     }
@@ -188,13 +206,24 @@ def summary(result: Result) -> dict[str, object]:
 
 def summary_lines(facts: dict[str, object]) -> list[str]:
     """The same for people, in a fixed form: one fact a line, names in the first column."""
-    lines = [f"api    {facts['api']}", f"docs   {facts['docs']}"]
+    lines = [
+        f"api    {facts['api']}",
+        f"docs   {facts['docs']}",
+        f"cli    {facts['command']}",
+    ]
     found = facts["demo"]
     if isinstance(found, dict):
         lines.append(f"login  customer {found['customer']}, token in {found['token_file']}")
         lines.append(f"ssh    {found['ssh']}")
         lines.append(f"curl   {found['curl']}")
     return lines
+
+
+def _command(node: Node) -> str:
+    """What to type for `insula` on this node."""
+    if not node.tag:
+        return "insula"
+    return f"{node.paths.venv}/bin/insula --root {node.paths.root}"
 
 
 def _url(scheme: str, host: str, port: int, path: str) -> str:

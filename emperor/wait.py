@@ -18,10 +18,11 @@ class NotInTime(PreparationError):
 
 
 def for_api(node: Node, note: Callable[[str], None]) -> None:
-    """Return as soon as the API answers. Raises NotInTime."""
+    """Return as soon as the API answers with its newest release. Raises NotInTime."""
     begin = time.monotonic()
     told = begin
-    while not status.api_answers(node):
+    wanted = (node.paths.api / "current").readlink().name
+    while status.api_release(node) != wanted:
         now = time.monotonic()
         if now - begin > WAIT_SECONDS:
             raise NotInTime(

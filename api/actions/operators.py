@@ -6,11 +6,13 @@ from django.db import transaction
 from insula.api.actions.actor import Actor
 from insula.api.actions.change import audit
 from insula.api.errors import ApiError, Code
+from insula.vassals import names
 
 
 def create_operator(actor: Actor, *, name: str, password: str) -> User:
     """Make an account for the operators' pages, or give an existing one a new password."""
     actor.must_be_operator()
+    names.label(name, path="name")
     if len(password) < 12:
         raise ApiError(Code.INVALID, "password: should have 12 characters", field="password")
     with transaction.atomic():

@@ -1,21 +1,25 @@
 """The `insula` command: speaks HTTP to the API, and hands the node's own subcommands on."""
 
 import importlib
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from insula.api.cli.invocation import Invocation
+from insula.api.cli.invocation import Invocation, takes_json
 from insula.vassals.errors import InsulaError
 
 # Loaded when used: `insula --help` imports neither httpx nor a node's code.
-_OURS = {"customer": "customer", "container": "container", "domain": "domain"}
+_OURS = ("customer", "container", "domain", "operator")
 _NODE = ("node", "distro", "enter", "logs", "explain")
 _HELP = {
     "customer": "Customers and their tokens.",
     "container": "Containers: create, list, show, set, reboot, destroy.",
     "domain": "Which names a customer's apps may announce.",
+    "operator": "Who may use the pages at /admin/.",
     "node": "This machine's node: up, down, status, doctor.",
     "distro": "Root file systems: build, list, remove.",
     "enter": "Open a shell in a container, as the operator.",
@@ -38,7 +42,7 @@ class Commands(click.Group):
             found = self.get_command(context, group)
             return found.get_command(context, rest) if isinstance(found, click.Group) else None
         if name in _OURS:
-            module = importlib.import_module(f"insula.api.cli.{_OURS[name]}")
+            module = importlib.import_module(f"insula.api.cli.{name}")
             return getattr(module, name)  # type: ignore[no-any-return]  # a click command by that name
         if name in _NODE:
             node = importlib.import_module("insula.emperor.cli")
@@ -75,11 +79,14 @@ def cli(
 
 
 @cli.command()
-def version() -> None:
+@takes_json
+@click.pass_obj
+def version(invocation: Invocation) -> None:
     """Print the version."""
     from importlib.metadata import version as of
 
-    click.echo(of("insula"))
+    number = of("insula")
+    click.echo(json.dumps({"version": number}) if invocation.json else number)
 
 
 @cli.command()
@@ -94,22 +101,43 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "insula", "_INSULA_COMPLETE").source())
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point: an error is two lines on stderr and an exit code (docs/cli.md)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+        sys.exit(cli.main(words, prog_name="insula", standalone_mode=False) or 0)
     except click.Abort:
         click.echo("error: stopped", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        _show_usage(error)
         sys.exit(error.exit_code)
     except InsulaError as error:
-        if "--debug" in sys.argv:
+        if "--debug" in words:
             raise
-        click.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"({error.hint})", err=True)
+        _show_error(error.message, error.hint)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if "--debug" in words:
+            raise
+        told = f"{type(error).__name__}: {error}"
+        _show_error(told, "this should not happen; `insula --debug …` shows where it comes from")
+        sys.exit(1)
+
+
+def _show_usage(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    hint = None
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+        hint = f"{error.ctx.command_path} --help says more"
+    text = error.format_message().rstrip(".")
+    _show_error(text[:1].lower() + text[1:], hint)
+
+
+def _show_error(message: str, hint: str | None) -> None:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"({hint})", err=True)

@@ -1,9 +1,9 @@
 """Talks to the API: over this machine's operator socket, or over HTTPS with a customer's token."""
 
-import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from insula.api.cli import access
 from insula.api.cli.invocation import Invocation
 from insula.vassals.errors import InsulaError
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import httpx
 
 OPERATOR_SOCKET = "run/insula/api-operator/api.sock"
-CONFIG = Path("~/.config/insula/config.toml")
+LOCAL = "http://operator"
 TIMEOUT_SECONDS = 75.0  # a request may wait for the node for up to 60
 _EXIT_CODES = {401: 3, 403: 3, 404: 4, 409: 5, 412: 5, 422: 2}
 
@@ -50,13 +50,29 @@ class Client:
         try:
             answer = self._http.request(method, f"/api/v1/{path}", **options)
         except httpx.HTTPError as error:
-            raise InsulaError(
-                f"the API at {self._http.base_url} does not answer: {error}",
-                "insula node status tells whether the node runs; bin/up starts it",
-            ) from error
-        if answer.is_success:
+            raise self._silence(error) from error
+        if not answer.is_success:
+            raise _refusal(answer)
+        try:
             return answer.json() if answer.content else None
-        raise _refusal(answer)
+        except ValueError as error:
+            raise InsulaError(
+                f"{self._http.base_url} does not answer as an API does", "look at --url"
+            ) from error
+
+    def _silence(self, error: Exception) -> InsulaError:
+        if self._http.base_url == LOCAL:
+            return InsulaError(
+                f"the node's API does not answer: {error}",
+                "insula node status tells whether the node runs; bin/up starts it",
+            )
+        trust = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        return InsulaError(
+            f"the API at {self._http.base_url} does not answer: {error}",
+            "give --ca FILE with the certificate that its operator gave you"
+            if trust
+            else "look at --url, and whether that machine can be reached",
+        )
 
 
 def _refusal(answer: "httpx.Response") -> ApiRefused:
@@ -77,47 +93,42 @@ def _refusal(answer: "httpx.Response") -> ApiRefused:
 
 
 def _connect(invocation: Invocation) -> "httpx.Client":
+    found = access.remote(invocation)
+    return _connect_local(invocation.root) if found is None else _connect_remote(found)
+
+
+def _connect_remote(found: access.Access) -> "httpx.Client":
+    import ssl
+
     import httpx
 
-    url, token, ca = _remote(invocation)
-    if url:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        import ssl
-
-        verify = ssl.create_default_context(cafile=str(ca) if ca else None)
-        return httpx.Client(base_url=url, headers=headers, verify=verify, timeout=TIMEOUT_SECONDS)
-    socket = invocation.root / OPERATOR_SOCKET
     try:
-        found = socket.exists()
-    except PermissionError as error:
+        verify = ssl.create_default_context(cafile=str(found.ca) if found.ca else None)
+    except OSError as error:
         raise InsulaError(
-            f"{socket}: only root may talk to the API here",
-            "run it as root, or give --url and --token as a customer",
+            f"{found.ca}: is no certificate: {error}", "give --ca a file in PEM form"
         ) from error
-    if not found:
+    headers = {"Authorization": f"Bearer {found.token}"} if found.token else {}
+    return httpx.Client(base_url=found.url, headers=headers, verify=verify, timeout=TIMEOUT_SECONDS)
+
+
+def _connect_local(root: Path) -> "httpx.Client":
+    import httpx
+
+    socket = root / OPERATOR_SOCKET
+    try:
+        socket.stat()
+    except PermissionError as error:
+        raise ApiRefused(
+            403, f"{socket}: only root may talk to the API here",
+            "run it as root, or give --url and --token as a customer",
+        ) from error  # fmt: skip
+    except OSError as error:
         raise InsulaError(
             f"there is no API at {socket}",
             "run bin/up on the node, or give --url https://api.<base domain> and --token",
-        )
+        ) from error
     transport = httpx.HTTPTransport(uds=str(socket))
     return httpx.Client(
-        base_url="http://operator", transport=transport, timeout=TIMEOUT_SECONDS, trust_env=False
+        base_url=LOCAL, transport=transport, timeout=TIMEOUT_SECONDS, trust_env=False
     )
-
-
-def _remote(invocation: Invocation) -> tuple[str | None, str | None, Path | None]:
-    """Address, token and CA: from the command line, else from the file of ``insula login``."""
-    if invocation.url:
-        return invocation.url, invocation.token, invocation.ca
-    path = CONFIG.expanduser()
-    try:
-        mode = path.stat().st_mode
-        values = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        return None, None, None
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InsulaError(f"{path}: {error}") from error
-    if mode & 0o077:
-        raise InsulaError(f"{path} holds a token and others may read it", f"chmod 600 {path}")
-    ca = values.get("ca")
-    return cast(str | None, values.get("url")), values.get("token"), Path(ca) if ca else None

@@ -7,15 +7,18 @@ from typing import Any
 
 import click
 
-from insula.api.cli.client import Client
+from insula.api.cli.client import ApiRefused, Client
 from insula.api.cli.invocation import Invocation, takes_json
-from insula.api.cli.output import remark, show
+from insula.api.cli.output import facts, remark, show
 from insula.api.cli.units import Share, Size, size
 from insula.vassals import identity
-from insula.vassals.errors import InsulaError
-from insula.vassals.spec import ssh_key
+from insula.vassals.errors import InsulaError, InvalidValue
+from insula.vassals.spec import MINIMUM_MEMORY_BYTES, MINIMUM_STORAGE_BYTES, ssh_key
 
 COLUMNS = ("uid", "name", "customer", "domain", "address", "memory", "cpu", "storage", "state")
+FACTS = (*COLUMNS, "hostname", "distro", "pids_max", "disk_used", "ssh_keys", "applied")
+_STEP_SECONDS, _MAXIMUM_STEP_SECONDS = 0.02, 0.25
+_BUSY = 503
 
 
 class WaitedTooLong(InsulaError):
@@ -31,15 +34,17 @@ def container() -> None:
 
 def _limits(function: Any) -> Any:
     for option in (
-        click.option("--memory", type=Size(), help="For instance 512M."),
-        click.option("--storage", type=Size(), help="Disk, for instance 2G."),
+        click.option("--memory", type=Size(MINIMUM_MEMORY_BYTES), help="For instance 512M."),
+        click.option("--storage", type=Size(MINIMUM_STORAGE_BYTES), help="Disk, for instance 2G."),
         click.option("--cpu", type=Share(), help="Of one core: 50%, or 0.5."),
-        click.option("--pids", type=int, help="How many processes and threads."),
+        click.option(
+            "--pids", type=click.IntRange(16, 1 << 22), help="How many processes and threads."
+        ),
         click.option("--distro", help="The root file system."),
         click.option(
             "--ssh-key", "ssh_keys", multiple=True,
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="A .pub file; may be given several times.",
+            help="A .pub file; may be given several times. On a change they replace all keys.",
         ),
     ):  # fmt: skip
         function = option(function)
@@ -57,7 +62,9 @@ def _waits(function: Any) -> Any:
 def _body(options: dict[str, Any]) -> dict[str, object]:
     names = {"memory": "memory_bytes", "storage": "storage_bytes", "cpu": "cpu_percent"}
     names |= {"pids": "pids_max", "distro": "distro"}
-    body = {names[key]: value for key, value in options.items() if key in names and value}
+    body = {
+        names[key]: value for key, value in options.items() if key in names and value is not None
+    }
     keys = [key for path in options["ssh_keys"] for key in _keys_of(path)]
     return body | ({"ssh_keys": keys} if keys else {})
 
@@ -65,7 +72,12 @@ def _body(options: dict[str, Any]) -> dict[str, object]:
 def _keys_of(path: Path) -> list[str]:
     """The public keys of a file; comments and empty lines are passed over."""
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
-    return [ssh_key(line, path=str(path)) for line in lines if line and not line.startswith("#")]
+    keys = [ssh_key(line, path=str(path)) for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise InvalidValue(
+            f"{path}: holds no public key", "ssh-keygen makes one; give its .pub file"
+        )
+    return keys
 
 
 @container.command()
@@ -110,16 +122,20 @@ def list_containers(invocation: Invocation, customer: str | None, everything: bo
 def show_container(invocation: Invocation, uid: str) -> None:
     """Show container UID, and what the node has applied of it."""
     found = Client(invocation).get(f"containers/{identity.parse_uid(uid)}")
-    _show(invocation, found)
     if invocation.json:
+        show(found, as_json=True, columns=())
         return
+    facts(_for_people(found) | {"applied": _applied(found)}, FACTS)
+
+
+def _applied(found: dict[str, Any]) -> str:
+    """What the node says about it, in one line."""
     applied = found["applied"]
     if applied is None:
-        click.echo("The node has not reported about it yet.")
-    elif applied["error"]:
-        click.echo(f"Failed on the node: {applied['error']}")
-    else:
-        click.echo(f"Applied: revision {applied['revision']} of {found['revision']}.")
+        return "the node has not reported about it yet"
+    if applied["error"]:
+        return f"failed: {applied['error']}"
+    return f"revision {applied['revision']} of {found['revision']}"
 
 
 @container.command("set")
@@ -159,14 +175,16 @@ def reboot(invocation: Invocation, uid: str, wait: bool, timeout: float) -> None
 @click.pass_obj
 def destroy(invocation: Invocation, uid: str, yes: bool) -> None:
     """Stop container UID and take it away; its home is set aside on the node."""
+    if not yes and not sys.stdin.isatty():
+        raise InvalidValue(
+            "destroy asks for the container's name, and there is no terminal", "give --yes"
+        )
     client = Client(invocation)
     found = client.get(f"containers/{identity.parse_uid(uid)}")
     if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("destroy asks for the name; without a terminal give --yes")
         typed = click.prompt(f"Type the name of container {uid} to destroy it", err=True)
         if typed != found["name"]:
-            raise click.UsageError(f"{typed!r} is not its name; nothing was changed")
+            raise InvalidValue(f"{typed!r} is not its name", "nothing was changed")
     _show(invocation, client.delete(f"containers/{found['uid']}"))
 
 
@@ -183,6 +201,7 @@ def _wait(client: Client, changed: dict[str, Any], timeout: float) -> dict[str, 
     uid, revision, generation = changed["uid"], changed["revision"], changed["generation"]
     deadline = time.monotonic() + timeout
     remark(f"waiting for container {uid} (revision {revision}) …")
+    step = _STEP_SECONDS
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -190,16 +209,27 @@ def _wait(client: Client, changed: dict[str, Any], timeout: float) -> dict[str, 
                 f"container {uid} is not ready after {timeout:g} s; the node goes on",
                 f"insula explain {uid} shows which step is missing",
             )
-        found: dict[str, Any] = client.get(
-            f"containers/{uid}", wait=min(left, 30.0), applied=revision
-        )
-        applied = found["applied"]
-        if applied and applied["revision"] >= revision:
+        found = _look(client, uid, wait=min(left, 30.0), applied=revision)
+        applied = found["applied"] if found else None
+        if found and applied and applied["revision"] >= revision:
             if applied["error"]:
                 raise InsulaError(f"container {uid}: {applied['error']}", f"insula explain {uid}")
             if applied["running_since"] and applied["generation"] >= generation:
                 return found
-        time.sleep(0.02)
+        # Quick at first, for a boot takes some 30 ms; one that fails is not asked for so often.
+        time.sleep(step)
+        step = min(step * 1.25, _MAXIMUM_STEP_SECONDS)
+
+
+def _look(client: Client, uid: int, *, wait: float, applied: int) -> dict[str, Any] | None:
+    """The container; None when the API has too many who wait already: the change is made."""
+    try:
+        found: dict[str, Any] = client.get(f"containers/{uid}", wait=wait, applied=applied)
+    except ApiRefused as error:
+        if error.status != _BUSY:
+            raise
+        return None
+    return found
 
 
 def _show(invocation: Invocation, value: Any) -> None:
@@ -211,8 +241,10 @@ def _show(invocation: Invocation, value: Any) -> None:
 
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    used = (row["applied"] or {}).get("disk_used_bytes", -1)
     return row | {
         "memory": size(row["memory_bytes"]),
+        "disk_used": size(used) if used >= 0 else "not measured yet",
         "storage": size(row["storage_bytes"]),
         "cpu": f"{row['cpu_percent']}%",
     }

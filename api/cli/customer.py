@@ -6,7 +6,8 @@ import click
 
 from insula.api.cli.client import Client
 from insula.api.cli.invocation import Invocation, takes_json
-from insula.api.cli.output import remark, show
+from insula.api.cli.output import facts, remark, show
+from insula.vassals import names
 
 COLUMNS = ("name", "email", "created")
 
@@ -41,8 +42,11 @@ def list_customers(invocation: Invocation) -> None:
 @click.pass_obj
 def show_customer(invocation: Invocation, name: str) -> None:
     """Show customer NAME."""
-    found = Client(invocation).get(f"customers/{name}")
-    show(found, as_json=invocation.json, columns=(*COLUMNS, "public_key_pem"))
+    found = Client(invocation).get(f"customers/{names.label(name, path='NAME')}")
+    if invocation.json:
+        show(found, as_json=True, columns=())
+    else:
+        facts(found, (*COLUMNS, "public_key_pem"))
 
 
 @customer.command()
@@ -53,6 +57,8 @@ def show_customer(invocation: Invocation, name: str) -> None:
 @click.pass_obj
 def token(invocation: Invocation, name: str, label: str, expires: datetime | None) -> None:
     """Create an API token for customer NAME and print it, this once."""
+    # The name becomes a part of the address: nothing but a name may stand there.
+    names.label(name, path="NAME")
     body: dict[str, object] = {"name": label}
     if expires is not None:
         body["expires"] = expires.astimezone().isoformat()

@@ -5,6 +5,7 @@ import click
 from insula.api.cli.client import Client
 from insula.api.cli.invocation import Invocation, takes_json
 from insula.api.cli.output import show
+from insula.vassals import names
 
 COLUMNS = ("name", "customer", "state", "container")
 
@@ -44,5 +45,5 @@ def list_domains(invocation: Invocation, customer: str | None) -> None:
 @click.pass_obj
 def remove(invocation: Invocation, name: str) -> None:
     """Detach NAME; its traffic stops at once."""
-    gone = Client(invocation).delete(f"domains/{name}")
+    gone = Client(invocation).delete(f"domains/{names.domain(name, path='NAME')}")
     show(gone, as_json=invocation.json, columns=COLUMNS)

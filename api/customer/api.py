@@ -2,12 +2,14 @@
 
 import logging
 from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from insula.api.customer import containers, customers, distros, domains
+from insula.api.customer import containers, customers, distros, domains, operators
 from insula.api.customer.auth import authenticate
 from insula.api.customer.schemas import PingOut
 from insula.api.errors import ApiError, Code
@@ -15,18 +17,23 @@ from insula.api.problem import problem
 from insula.vassals.errors import InsulaError
 
 VERSION = version("insula")
+# The code lies in …/releases/<release>/venv/…; empty where it is not installed by a node.
+RELEASE = "".join(
+    name for parent, name in pairwise(Path(__file__).resolve().parts) if parent == "releases"
+)
 api = NinjaAPI(title="Insula", version=VERSION, auth=[authenticate], urls_namespace="v1")
 api.add_router("", customers.router)
 api.add_router("", containers.router)
 api.add_router("", domains.router)
 api.add_router("", distros.router)
+api.add_router("", operators.router)
 log = logging.getLogger("insula.api")
 
 
 @api.get("/ping", response=PingOut, auth=None, tags=["platform"])
 def ping(request: HttpRequest) -> PingOut:
     """Says that the API is up, and its version."""
-    return PingOut(name="insula", version=VERSION)
+    return PingOut(name="insula", version=VERSION, release=RELEASE)
 
 
 @api.exception_handler(InsulaError)

@@ -25,6 +25,15 @@ class NewToken(Body):
     expires: datetime | None = None
 
 
+class NewOperator(Body):
+    name: str
+    password: str
+
+
+class OperatorOut(Schema):
+    name: str
+
+
 class Limits(Body):
     memory_bytes: StrictInt | None = None
     storage_bytes: StrictInt | None = None
@@ -118,6 +127,9 @@ class DistroOut(Schema):
 
 
 class PingOut(Schema):
+    """``release`` names the installed code; it changes when an upgrade has been loaded."""
+
+    release: str
     name: str
     version: str
 

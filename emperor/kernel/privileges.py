@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Sequence
 
 from insula.emperor.errors import KernelError
 from insula.emperor.kernel import libc
@@ -43,12 +44,16 @@ def end_with_parent(signal_number: int) -> None:
     _prctl(PR_SET_PDEATHSIG, signal_number, about="tying the process to its parent")
 
 
-def become(uid: int) -> None:
-    """Turn into ``uid`` with its group alone, no capability, and no way to gain one."""
+def become(uid: int, *, gid: int | None = None, groups: Sequence[int] = ()) -> None:
+    """Turn into ``uid`` with no capability and no way to gain one.
+
+    Its groups are ``gid``, the same number as the uid unless said otherwise, and ``groups``.
+    """
     empty_bounding_set()
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, about="clearing ambient capabilities")
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
+    group = uid if gid is None else gid
+    os.setgroups(groups)
+    os.setresgid(group, group, group)
     # Leaving uid 0 for good also empties the permitted and effective sets (capabilities(7)).
     os.setresuid(uid, uid, uid)
     _prctl(PR_SET_NO_NEW_PRIVS, 1, about="refusing new privileges")

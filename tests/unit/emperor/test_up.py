@@ -63,6 +63,7 @@ def test_the_summary_has_a_fixed_form() -> None:
     assert up.summary_lines(facts) == [
         "api    https://api.insula.localhost:8443/",
         "docs   https://api.insula.localhost:8443/api/v1/docs",
+        "cli    /srv/n/var/lib/insula/venv/bin/insula --root /srv/n",
         "login  customer demo, token in /srv/n/etc/insula/demo/token",
         "ssh    ssh -i /srv/n/etc/insula/demo/id_ed25519 -p 2222"
         " -o UserKnownHostsFile=/srv/n/etc/insula/demo/known_hosts"

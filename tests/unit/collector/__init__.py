@@ -1,0 +1,1 @@
+"""What the collector promises, with files and answers made up by the tests."""

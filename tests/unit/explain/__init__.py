@@ -1,0 +1,1 @@
+"""What `insula explain` promises, with steps made up by the tests."""
