@@ -63,6 +63,7 @@ class Daemon:
     log: Log
     booting: dict[int, float] = field(default_factory=dict)
     used_bytes: dict[int, int] = field(default_factory=dict)
+    _ending: set[int] = field(default_factory=set)
     _full_due: float = 0.0
     _retry_due: float = 0.0
     _usage_due: float = 0.0
@@ -116,11 +117,19 @@ class Daemon:
         specs = {spec.uid: spec for spec in desired.containers}
         for uid, written_at in list(self.booting.items()):
             spec = specs.get(uid)
-            if spec is None or self._runs_since(spec) >= written_at - status.START_SLACK_SECONDS:
+            since = self._runs_since(spec) if spec else 0.0
+            if spec is None or since >= written_at - status.START_SLACK_SECONDS:
                 del self.booting[uid]
                 self._report_due = 0.0
             elif time.time() - written_at > BOOT_GIVEN_UP_SECONDS:
                 del self.booting[uid]
+            elif since:
+                self._ending.add(uid)
+            elif uid in self._ending:
+                # The Emperor looked while the old instance still ended; by itself it looks again
+                # three seconds later.
+                self.reconciler.applier.wake()
+        self._ending &= set(self.booting)
 
     def _runs_since(self, spec: ContainerSpec) -> float:
         return status.running_since(self.reconciler.kernel, spec)

@@ -12,6 +12,7 @@ from insula.vassals.spec import DesiredState
 API_CUSTOMER = 0
 # Short: after a reboot of the machine no app can announce itself before its key is here.
 RETRY_SECONDS = 0.5
+MISSING_RETRY_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
 
 Ask = Callable[[], object]
@@ -36,7 +37,7 @@ class KeyStore:
     _not_before: float = 0.0
 
     def keys(self, desired: DesiredState, *, now: float) -> dict[int, str]:
-        """The keys of all customers with a running container; those that the API keeps back lack.
+        """The keys of all customers with a running container, as far as the API gives them.
 
         An API that does not answer holds nobody up: the container boots, its key comes later.
         """
@@ -45,7 +46,7 @@ class KeyStore:
         others = wanted - {API_CUSTOMER}
         unknown = {item for item in others if self._public.get(item) != public.get(item, "")}
         if unknown and now >= self._not_before:
-            self._fetch(public, now)
+            self._fetch({item: public.get(item, "") for item in unknown}, now)
         if API_CUSTOMER in wanted and API_CUSTOMER not in self._private:
             self._read_local()
         return {item: self._private[item] for item in wanted if item in self._private}
@@ -66,10 +67,13 @@ class KeyStore:
             self._not_before = now + RETRY_SECONDS
             self.log.warning("signing keys not fetched", error=error.message)
             return
-        self._not_before = 0.0
         self._private |= answer
-        # A customer that the answer leaves out is not asked for again until its key changes.
-        self._public |= public
+        # The API answers for those who have containers: whoever is left out is asked for again.
+        self._public |= {item: pem for item, pem in public.items() if item in answer}
+        missing = sorted(set(public) - set(answer))
+        self._not_before = now + MISSING_RETRY_SECONDS if missing else 0.0
+        if missing:
+            self.log.warning("the API has no signing key", customers=missing)
 
     def _read_local(self) -> None:
         try:

@@ -27,6 +27,7 @@ def _main() -> None:
     daemon = Daemon(node, log)
     daemon.start()
     loop.forever(daemon.round, stopping=stopping, log=log)
+    daemon.keep_table()
 
 
 def _drop_rights() -> None:

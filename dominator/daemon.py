@@ -52,6 +52,7 @@ class Daemon:
             time.time(),
         )
         self.table_path = paths.dominator / "table.json"
+        self.is_unsaved = False
         self.router_identity: tuple[object, ...] | None = None
         self.markers: dict[str, bytes] = {}
         self.marker_turn = 0
@@ -90,7 +91,11 @@ class Daemon:
         self.inbox.refresh(now=now)
         if self.news.is_set():
             self.news.clear()
-            self._apply_state()
+            try:
+                self._apply_state()
+            except InsulaError:
+                self.news.set()  # a change that could not be applied is tried again
+                raise
         for route in self.table.silent(now=now):
             self._withdraw(route, "silent")
         for place, packet in list(self.unsent.items()):
@@ -99,19 +104,26 @@ class Daemon:
             del self.unsent[place]
         identity = self.router.identity()
         if identity != self.router_identity and identity is not None:
-            if self._replay():
+            if self._replay(identity):
                 self.router_identity = identity
                 seconds = round(time.monotonic() - now, 3)
                 self.log.info("table replayed", routes=len(self.table.routes), seconds=seconds)
         else:
             self._refresh_markers()
+        self.keep_table()
         if now - self.forgot_at > FORGET_SECONDS:
             self.forgot_at = now
             self.gate.forget(now=time.time())
 
-    def _replay(self) -> bool:
+    def _replay(self, identity: tuple[object, ...]) -> bool:
         routes = [route.packet() for route in self.table.routes.values()]
-        return self.router.send_all([*routes, *self.markers.values()])
+        *mapped, fallback = self.markers.values()
+        # The fallback says that all is told: no process may hear it that came after the first word.
+        return (
+            self.router.send_all([*routes, *mapped])
+            and self.router.identity() == identity
+            and self.router.send(fallback)
+        )
 
     def _refresh_markers(self) -> None:
         """Announce a few each round, all of them in MARKERS_SECONDS: never in one burst."""
@@ -140,14 +152,14 @@ class Daemon:
         if is_new:
             if sent:
                 self._step(route.uid, "routed", route.domain)
-            self._save()
+            self.is_unsaved = True
             self.log.info("route added", uid=route.uid, domain=route.domain, address=route.address)
             self._answer(verdict.notify, f"[insula] {route.domain} is routed")
 
     def _withdraw(self, route: Route, why: str) -> None:
         self.table.remove(route.domain, route.address)
         self._tell_leave(route.domain, route.address, route.packet(leave=True))
-        self._save()
+        self.is_unsaved = True
         self.log.info("route withdrawn", uid=route.uid, domain=route.domain, why=why)
 
     def _tell_leave(self, key: str, address: str, packet: bytes) -> None:
@@ -182,9 +194,17 @@ class Daemon:
                 uid, step, generation=generation, state="ok" if ok else "failed", detail=detail
             )
 
-    def _save(self) -> None:
+    def keep_table(self) -> None:
+        """Write the table if it changed; once a round, or each of many new names costs a write.
+
+        What a killed gate did not write its apps announce again within ten seconds, and the next
+        one's checks drop a route that it may no longer hold.
+        """
+        if not self.is_unsaved:
+            return
         owner, group = os.geteuid(), os.getegid()
         write_atomic(self.table_path, self.table.dump(), mode=0o600, owner=owner, group=group)
+        self.is_unsaved = False
 
     def _owns_socket(self, uid: int, name: str) -> bool:
         try:

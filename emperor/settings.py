@@ -298,8 +298,10 @@ class NodeSettings:
         try:
             names.domain(self.base_domain, path="base_domain", wildcard=False)
             network = self.ip_network
-        except (InsulaError, ValueError) as error:
-            raise SettingsError(f"{path}: {error}") from error
+        except InsulaError as error:
+            raise SettingsError(f"{path}: {error.message}", error.hint) from error
+        except ValueError as error:
+            raise SettingsError(f"{path}: network: {error}", "for instance 10.0.0.0/8") from error
         if network.prefixlen > 24:
             raise SettingsError(f"{path}: network {network} should be a /24 or larger")
         for key in ("http_port", "https_port", "ssh_port"):

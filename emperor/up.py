@@ -69,6 +69,8 @@ def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
     if not running:
         with progress.step("run directory and storage"):
             service.boot(node)
+    else:
+        rundir.make(node.paths)  # an upgrade may bring a directory that its services need
     with progress.step(f"distro {node.settings.default_distro}"):
         changed += _default_distro(node, progress)
     with progress.step("API"):

@@ -19,6 +19,8 @@ COLUMNS = ("uid", "name", "customer", "domain", "address", "memory", "cpu", "sto
 FACTS = (*COLUMNS, "hostname", "distro", "pids_max", "disk_used", "ssh_keys", "applied")
 _STEP_SECONDS, _MAXIMUM_STEP_SECONDS = 0.02, 0.25
 _BUSY = 503
+# The API answers at once when the change is applied, but not when it fails.
+_LOOK_SECONDS = 2.0
 
 
 class WaitedTooLong(InsulaError):
@@ -202,23 +204,33 @@ def _wait(client: Client, changed: dict[str, Any], timeout: float) -> dict[str, 
     deadline = time.monotonic() + timeout
     remark(f"waiting for container {uid} (revision {revision}) …")
     step = _STEP_SECONDS
+    error = error_before = _error_of(changed)
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
+            told = f" ({error})" if error else ""
             raise WaitedTooLong(
-                f"container {uid} is not ready after {timeout:g} s; the node goes on",
+                f"container {uid} is not ready after {timeout:g} s{told}; the node goes on",
                 f"insula explain {uid} shows which step is missing",
             )
-        found = _look(client, uid, wait=min(left, 30.0), applied=revision)
+        found = _look(client, uid, wait=min(left, _LOOK_SECONDS), applied=revision)
         applied = found["applied"] if found else None
-        if found and applied and applied["revision"] >= revision:
-            if applied["error"]:
-                raise InsulaError(f"container {uid}: {applied['error']}", f"insula explain {uid}")
-            if applied["running_since"] and applied["generation"] >= generation:
+        if found and applied:
+            error, is_applied = applied["error"], applied["revision"] >= revision
+            # An error from before the change may go with it; a new one is this change's.
+            if error and (is_applied or error != error_before):
+                raise InsulaError(
+                    f"container {uid}: {error}", f"the node tries again; insula explain {uid}"
+                )
+            if is_applied and applied["running_since"] and applied["generation"] >= generation:
                 return found
         # Quick at first, for a boot takes some 30 ms; one that fails is not asked for so often.
         time.sleep(step)
         step = min(step * 1.25, _MAXIMUM_STEP_SECONDS)
+
+
+def _error_of(container: dict[str, Any]) -> str:
+    return str(container["applied"]["error"]) if container["applied"] else ""
 
 
 def _look(client: Client, uid: int, *, wait: float, applied: int) -> dict[str, Any] | None:

@@ -15,7 +15,11 @@ from pathlib import Path
 from insula.emperor.kernel import libc, namespaces, privileges
 from insula.emperor.settings import Node, NodeSettings, Paths
 
-CONTROLLERS = ("pids", "memory", "cpu")
+CGROUPS = Path("/sys/fs/cgroup")
+IS_V2 = (CGROUPS / "cgroup.controllers").exists()
+HIERARCHIES = (CGROUPS,) if IS_V2 else tuple(CGROUPS / name for name in ("pids", "memory", "cpu"))
+# How a process of the container sees that it is in the container's own group.
+OWN_GROUP = "0::/" if IS_V2 else ":pids:/"
 PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 32, 4096, 0x4000
@@ -80,10 +84,7 @@ def add_account(node: Node, uid: int) -> None:
 @contextlib.contextmanager
 def container(node: Node, uid: int, *, booting: bool = False) -> Iterator[Container]:
     """Boot a container for ``uid`` and end it, with its cgroups, whatever happens."""
-    cgroups = tuple(
-        Path("/sys/fs/cgroup") / name / f"insula-test-{os.getpid()}" / str(uid)
-        for name in CONTROLLERS
-    )
+    cgroups = tuple(root / f"insula-test-{os.getpid()}" / str(uid) for root in HIERARCHIES)
     for cgroup in cgroups:
         cgroup.mkdir(parents=True)
     node.paths.cgroups(uid).write_text("".join(f"{cgroup}\n" for cgroup in cgroups))

@@ -92,7 +92,7 @@ def test_it_joins_the_cgroups_and_every_namespace(node: Node, box: Container) ->
     inside = insula(node, "enter", str(UID), "--", "readlink", *links).stdout.split()
     assert inside == [os.readlink(f"/proc/{box.pid}/ns/{name}") for name in names]
     groups = insula(node, "enter", str(UID), "--", "cat", "/proc/self/cgroup").stdout
-    assert ":pids:/\n" in groups
+    assert f"{little_container.OWN_GROUP}\n" in groups
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,17 @@ def test_every_exit_status_stands_in_the_docs(code: int) -> None:
     assert re.search(rf"^\| {code} \|", TEXT, re.MULTILINE)
 
 
+def test_the_operators_page_names_every_option_of_up() -> None:
+    page = (Path(__file__).parents[3] / "docs/operator.md").read_text()
+    options = {
+        word
+        for item in COMMANDS["node up"].params
+        if isinstance(item, click.Option) and not item.hidden
+        for word in item.opts
+    }
+    assert {word for word in options if word not in page} == set()
+
+
 def test_the_file_in_the_docs_is_read(insula: Insula, tmp_path: Path) -> None:
     found = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     assert found is not None
@@ -72,3 +83,20 @@ def test_the_file_in_the_docs_is_read(insula: Insula, tmp_path: Path) -> None:
     path.touch(mode=0o600)
     path.write_text(found[1].replace("…", "x"))
     assert set(access._read(path)) == {"url", "token", "ca"}
+
+
+ROOT = Path(__file__).parents[3]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "pam/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    folders = "api|bench|bin|collector|configurator|docs|dominator|emperor|pam|tests|vassals"
+    named = re.findall(rf"`((?:\./)?(?:{folders})/[A-Za-z0-9_./-]*)`", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []

@@ -65,3 +65,22 @@ def test_a_key_does_not_show_in_a_repr() -> None:
     keys = store(Api({"keys": {"7": PEM}}))
     keys.keys(desired(), now=1)
     assert "PRIVATE" not in repr(keys)
+
+
+def test_a_customer_that_the_answer_left_out_is_asked_for_again() -> None:
+    api = Api({"keys": {}})
+    keys = store(api)
+    assert keys.keys(desired(), now=1) == {}
+    assert not keys.is_complete(desired())
+    api.answer = {"keys": {"7": PEM}}
+    assert keys.keys(desired(), now=2) == {}
+    assert keys.keys(desired(), now=7) == {7: PEM}
+    assert keys.is_complete(desired())
+
+
+def test_a_customers_first_container_comes_with_its_key() -> None:
+    api = Api({"keys": {"7": PEM}})
+    keys = store(api)
+    empty = DesiredState("x", 1, (), (CustomerSpec(7, "acme", "p1"),), ())
+    assert keys.keys(empty, now=1) == {}
+    assert keys.keys(desired(), now=2) == {7: PEM}

@@ -48,7 +48,7 @@ def test_a_pool_with_less_than_a_twentieth_free_fails(
 ) -> None:
     node.paths.containers.mkdir(parents=True)
     values = (4096, 4096, 100, free_blocks, free_blocks, 0, 0, 0, 0, 255)
-    monkeypatch.setattr(doctor.os, "statvfs", lambda _: os.statvfs_result(values))
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(values))
     assert doctor.pool(node).state == state
 
 

@@ -18,7 +18,7 @@ def paths(tmp_path: Path) -> Paths:
 
 
 def _runs_as(monkeypatch: pytest.MonkeyPatch, binary: str) -> None:
-    monkeypatch.setattr(service.os, "readlink", lambda _: binary)
+    monkeypatch.setattr(os, "readlink", lambda _: binary)
 
 
 def test_without_a_pid_file_no_emperor_runs(paths: Paths) -> None:
