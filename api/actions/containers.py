@@ -75,7 +75,11 @@ def create_container(actor: Actor, customer: Customer, *, name: str, wanted: Wan
     values = _defaults(name) | wanted.checked()
     with change() as revision:
         if customer.containers.filter(state="running").count() >= MAXIMUM_CONTAINERS:
-            raise ApiError(Code.CONFLICT, f"{customer.name} has {MAXIMUM_CONTAINERS} containers")
+            raise ApiError(
+                Code.CONFLICT,
+                f"customer {customer.name} has {MAXIMUM_CONTAINERS} containers already",
+                "destroy one that is no longer needed, or ask the operator for another customer",
+            )
         if Container.objects.filter(name=name, state="running").exists():
             raise ApiError(
                 Code.NAME_TAKEN, f"the name {name} is taken", "choose another", field="name"
