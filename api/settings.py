@@ -133,6 +133,10 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
+# Every customer has a site beside the API's and may set cookies for the base domain. Browsers take
+# a name with this prefix from its own host alone.
+SESSION_COOKIE_NAME = "__Host-session"
+CSRF_COOKIE_NAME = "__Host-csrf"
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SECURE_CONTENT_TYPE_NOSNIFF = True

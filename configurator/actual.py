@@ -116,6 +116,8 @@ def distro_accounts(node: Node, distros: Iterable[str]) -> dict[str, Accounts]:
     """passwd and group of those distros that are on this node."""
     found: dict[str, Accounts] = {}
     for name in set(distros):
+        if name.startswith("."):
+            continue  # one that is being built
         etc = node.paths.distros / name / "etc"
         passwd, group = read_bytes(etc / "passwd"), read_bytes(etc / "group")
         if passwd is not None and group is not None:

@@ -20,6 +20,8 @@ State = Literal["ok", "warn", "fail"]
 
 # setns() with a pidfd is of 5.8, mounts that follow no link are of 5.10; openat2 is older.
 KERNEL_NEEDED = (5, 10)
+# btrfs has simple quotas, which count a subvolume that a customer makes to its container.
+SIMPLE_QUOTAS = (6, 7)
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup")
 FREE_DISK_BYTES = 3 * 1024**3
 FREE_MEMORY_BYTES = 512 * 1024**2
@@ -45,11 +47,15 @@ class Check:
 
 def kernel(release: str) -> Check:
     """The release, for pidfd, openat2 and mounts without links."""
-    found = re.match(r"(\d+)\.(\d+)", release)
     wanted = ".".join(map(str, KERNEL_NEEDED))
-    if found is None or (int(found[1]), int(found[2])) < KERNEL_NEEDED:
+    if _version(release) < KERNEL_NEEDED:
         return Check("kernel", "fail", f"Linux {release}", f"boot a kernel of {wanted} or newer")
     return Check("kernel", "ok", f"Linux {release}")
+
+
+def _version(release: str) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def namespaces(directory: Path = Path("/proc/self/ns")) -> Check:
@@ -112,6 +118,16 @@ def storage(node: Node, filesystems: Path = Path("/proc/filesystems")) -> Check:
         )  # fmt: skip
     if not Path("/dev/loop-control").exists():
         return Check("storage", "fail", "there is no /dev/loop-control", "modprobe loop")
+    return disk_limits(os.uname().release)
+
+
+def disk_limits(release: str) -> Check:
+    """Does the limit hold for whatever a customer makes in its home?"""
+    if _version(release) < SIMPLE_QUOTAS:
+        return Check(
+            "storage", "warn", "btrfs: a customer can pass by its disk limit with a subvolume",
+            "boot Linux 6.7 or newer, for instance of the backports, and make the pool anew",
+        )  # fmt: skip
     return Check("storage", "ok", "btrfs")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from insula.emperor import service
 from insula.emperor.command import run
 from insula.emperor.daemon import http as api
 from insula.emperor.daemon.files import write_atomic
@@ -183,4 +184,4 @@ def _wait(what: str, is_true: Callable[[], bool], node: Node) -> None:
 
 
 def _hint(node: Node) -> str:
-    return f"insula node status; the logs are in {node.paths.lib}/log; bin/up goes on from here"
+    return f"insula node status; the log: {service.log_place(node)}; bin/up goes on from here"

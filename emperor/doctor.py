@@ -14,6 +14,8 @@ from insula.emperor.settings import Node
 _ROUTE_TABLE = Path("/proc/net/route")
 # Certificates and announcements carry times; no node was ever set up before this.
 _EARLIEST_UNIX_SECONDS = 1_735_689_600
+# systemd's own default is higher still. 512 MiB of memory hold about a million open files.
+_MANY_FILES = 1 << 31
 
 
 def before_start(node: Node) -> list[Check]:
@@ -60,6 +62,7 @@ def doctor(node: Node) -> list[Check]:
     found += [
         capability(Path("/proc/self/status").read_text()),
         ptrace_scope(Path("/proc/sys/kernel/yama/ptrace_scope")),
+        open_files(Path("/proc/sys/fs/file-max")),
         secrets(node),
     ]
     if node.paths.node_toml.exists():
@@ -98,6 +101,17 @@ def ptrace_scope(path: Path) -> Check:
     if value == "0":
         return Check("ptrace", "warn", "ptrace_scope is 0", "sysctl kernel.yama.ptrace_scope=1")
     return Check("ptrace", "ok", f"ptrace_scope is {value}")
+
+
+def open_files(path: Path) -> Check:
+    """All containers share the machine's table; a memory limit bounds each one's part of it."""
+    value = int(path.read_text())
+    if value < _MANY_FILES:
+        return Check(
+            "open files", "warn", f"fs.file-max is {value}: few containers can use up all",
+            f"sysctl fs.file-max={_MANY_FILES}",
+        )  # fmt: skip
+    return Check("open files", "ok", f"fs.file-max is {value}")
 
 
 def secrets(node: Node) -> Check:

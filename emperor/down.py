@@ -1,6 +1,5 @@
 """Takes a node down: stops it and gives back all that it holds of the kernel; data stays."""
 
-import shutil
 from pathlib import Path
 
 from insula.emperor import service
@@ -9,7 +8,7 @@ from insula.emperor.kernel import cgroup, firewall, mounts, services_group
 from insula.emperor.kernel.network import Network
 from insula.emperor.progress import Progress
 from insula.emperor.settings import Node
-from insula.emperor.storage import driver
+from insula.emperor.storage import driver, layout
 
 # On the machine's PATH for the node below /; made by `insula node up`.
 COMMAND = Path("/usr/local/bin/insula")
@@ -63,6 +62,19 @@ def purge(node: Node) -> None:
         raise PreparationError(f"{held[0]} is still mounted", "run `insula node down` first")
     for place in (paths.run, paths.lib, paths.etc):
         if place.exists():
-            shutil.rmtree(place)
+            layout.remove_tree(place)
+        _remove_empty(place.parent, upto=paths.root)
+    service.forget(node)
     if COMMAND.is_symlink() and COMMAND.readlink().is_relative_to(paths.lib):
         COMMAND.unlink()
+
+
+def _remove_empty(place: Path, *, upto: Path) -> None:
+    """Remove directories that held nothing but the node, from ``place`` up to its root."""
+    if upto == Path("/"):
+        return
+    for directory in (place, *place.parents):
+        if not directory.is_relative_to(upto) or (directory.exists() and any(directory.iterdir())):
+            return
+        if directory.exists():
+            directory.rmdir()

@@ -35,6 +35,8 @@ def tokens(node: Node, *, venv: Path, cpu_count: int) -> dict[str, str]:
     paths, settings = node.paths, node.settings
     values = {
         "root": paths.root, "etc": paths.etc, "lib": paths.lib, "run": paths.run, "venv": venv,
+        # For what a running node keeps as it is: an upgrade removes old environments.
+        "venv_link": paths.venv,
         "uwsgi": paths.uwsgi / "uwsgi", "tag": node.tag or "0", "nft_table": node.nft_table,
         "http_port": settings.http_port, "https_port": settings.https_port,
         "ssh_port": settings.ssh_port, "base_domain": settings.base_domain,

@@ -31,6 +31,13 @@ def unit_name(node: Node) -> str:
     return f"{node.cgroup_name}.service"
 
 
+def log_place(node: Node) -> str:
+    """Where a person reads what the root Emperor and all below it say."""
+    if has_systemd():
+        return f"journalctl -u {unit_name(node)}"
+    return f"{node.paths.lib}/log/emperor.log"
+
+
 def boot(node: Node) -> None:
     """All that a start needs and a reboot of the machine takes away; ends what a crash left."""
     if not has_systemd():
@@ -142,7 +149,12 @@ def _start_unit(node: Node, values: dict[str, str]) -> bool:
         return False
     if _unit_is("failed", name):
         run(["systemctl", "reset-failed", name])
-    run(["systemctl", "start", name], hint=f"journalctl -u {name} says more")
+    try:
+        run(["systemctl", "start", name], hint=f"journalctl -u {name} says more")
+    except PreparationError:
+        # Or systemd would go on trying what the operator was just told has failed.
+        run(["systemctl", "stop", name])
+        raise
     return True
 
 
@@ -188,8 +200,15 @@ def _stop_unit(node: Node) -> bool:
     was_active = _unit_is("active", name)
     run(["systemctl", "stop", name])
     if node.tag:
-        (_UNITS / name).unlink()
-        run(["systemctl", "daemon-reload"])
+        forget(node)
     else:
         run(["systemctl", "disable", "--quiet", name])
     return was_active
+
+
+def forget(node: Node) -> None:
+    """Remove the unit of a stopped node; a missing one is fine."""
+    unit = _UNITS / unit_name(node)
+    if unit.exists():
+        unit.unlink()
+        run(["systemctl", "daemon-reload"])

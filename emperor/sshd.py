@@ -22,6 +22,8 @@ from insula.emperor.settings import Node
 from insula.vassals.errors import InsulaError
 
 SSHD = Path("/usr/sbin/sshd")
+# Split off in OpenSSH 9.8, the release that also brought penalties.
+SSHD_SESSION = Path("/usr/lib/openssh/sshd-session")
 NSS = "libnss_extrausers.so.2"
 HOST_KEYS = ("ed25519", "ecdsa")
 # A client takes its own first choice among these. The post-quantum sntrup761x25519 would be most
@@ -70,10 +72,12 @@ def install(node: Node, *, module: Path | None = None) -> bool:
     )
 
 
-def sshd_config(node: Node) -> str:
-    """The shipped sshd_config with this node's port."""
+def sshd_config(node: Node, *, session: Path = SSHD_SESSION) -> str:
+    """The shipped sshd_config with this node's port, in the words of the machine's OpenSSH."""
     text = _unit("sshd_config").replace("@ssh_port@", str(node.settings.ssh_port))
-    return text.replace("@kex@", ",".join(KEX))
+    # An older sshd refuses a file with a word that it does not know.
+    penalties = "PerSourcePenalties no" if session.exists() else "# not in this OpenSSH"
+    return text.replace("@kex@", ",".join(KEX)).replace("@penalties@", penalties)
 
 
 def _unit(name: str) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from insula.emperor import status
+from insula.emperor import service, status
 from insula.emperor.errors import PreparationError
 from insula.emperor.settings import Node
 
@@ -27,7 +27,7 @@ def for_api(node: Node, note: Callable[[str], None]) -> None:
         if now - begin > WAIT_SECONDS:
             raise NotInTime(
                 f"the API has not answered for {WAIT_SECONDS:.0f} s",
-                f"read {node.paths.home(30000)}/logs/emperor.log and {node.paths.lib}/log",
+                f"read {node.paths.home(30000)}/logs/emperor.log and {service.log_place(node)}",
             )
         if now - told > _TELL_EVERY_SECONDS:
             note("still waiting for the API")

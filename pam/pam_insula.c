@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -189,12 +190,13 @@ static bool join_cgroups(const struct container *box)
     return good;
 }
 
-/* Only the kernel's word is taken for the last capability: reading it ends with EINVAL. */
+/* Only the kernel's word is taken for the last capability: reading it ends with EINVAL. The session
+ * keyring of whoever started the node would lend its keys to every customer. */
 static bool drop_privileges(unsigned kept)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct __user_cap_data_struct data[2] = {{kept, kept, 0}, {0, 0, 0}};
-    bool good = true;
+    bool good = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS;
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
         good = good && !prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
     return good && !prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) &&
@@ -234,12 +236,11 @@ static _Noreturn void stand_in(void)
 /* setns(2) joins all namespaces or none. After it there is no way back: any failure is the end. */
 static bool enter(pam_handle_t *pamh, struct container *box)
 {
-    bool good = false;
     pid_t child;
     if (!join_cgroups(box) || setns(box->pidfd, NAMESPACES)) {
         pam_syslog(pamh, LOG_ERR, "entering container %u: %m", (unsigned)box->uid);
         refuse(pamh, box->uid, "ended while you logged in, try again in a second");
-        goto out;
+        return false;
     }
     close(box->pidfd);
     box->pidfd = -1;
@@ -253,9 +254,7 @@ static bool enter(pam_handle_t *pamh, struct container *box)
     if (child < 0 || !drop_privileges(MONITOR_CAPABILITIES) ||
         prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) || chdir("/"))
         _exit(254);
-    good = true;
-out:
-    return good;
+    return true;
 }
 
 static int handle(pam_handle_t *pamh, int argc, const char **argv, bool open_session)

@@ -196,6 +196,9 @@ class Reader:
         value = self.field(key)
         if not isinstance(value, str) or len(value) > length:
             raise InvalidValue(f"{self.path}.{key}: should be text of at most {length} characters")
+        # JSON can hold half a surrogate pair, which no file and no packet can.
+        if value.encode(errors="replace").decode() != value:
+            raise InvalidValue(f"{self.path}.{key}: should be text that UTF-8 can hold")
         return value
 
     def integer(self, key: str, low: int, high: int) -> int:
@@ -208,6 +211,9 @@ class Reader:
         value = self.field(key)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise InvalidValue(f"{self.path}.{key}: should be a number")
+        # Python's JSON knows NaN and Infinity, and whole numbers that no float can hold.
+        if not abs(value) < 1 << 62:
+            raise InvalidValue(f"{self.path}.{key}: should be a number below 2^62")
         return float(value)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:

@@ -16,6 +16,8 @@ from insula.vassals import identity, names, spec
 from insula.vassals.errors import InvalidValue
 
 MAXIMUM_CONTAINERS = 200
+# Destroyed ones count: no uid is used twice, so one customer could use up all of the platform's.
+MAXIMUM_UIDS = 1000
 MAXIMUM_SSH_KEYS = 64
 _LIMITS = {
     "memory_bytes": (spec.MINIMUM_MEMORY_BYTES, spec.MAXIMUM_BYTES),
@@ -79,6 +81,12 @@ def create_container(actor: Actor, customer: Customer, *, name: str, wanted: Wan
                 Code.CONFLICT,
                 f"customer {customer.name} has {MAXIMUM_CONTAINERS} containers already",
                 "destroy one that is no longer needed, or ask the operator for another customer",
+            )
+        if not actor.is_operator and customer.containers.count() >= MAXIMUM_UIDS:
+            raise ApiError(
+                Code.CONFLICT,
+                f"{customer.name} has had {MAXIMUM_UIDS} containers, destroyed ones included",
+                "an operator can create more",
             )
         if Container.objects.filter(name=name, state="running").exists():
             raise ApiError(

@@ -9,6 +9,8 @@ from insula.api.models import Customer, Domain
 from insula.vassals import names
 
 MAXIMUM_DOMAINS = 1000
+# Detached ones count: the feed keeps them, and must not grow without end.
+MAXIMUM_NAMES = 5000
 
 
 def attach_domain(actor: Actor, customer: Customer, name: str) -> Domain:
@@ -27,6 +29,12 @@ def attach_domain(actor: Actor, customer: Customer, name: str) -> Domain:
             _refuse_overlap(customer, name)
             if customer.domains.filter(state="attached").count() >= MAXIMUM_DOMAINS:
                 raise ApiError(Code.CONFLICT, f"{customer.name} has {MAXIMUM_DOMAINS} domains")
+            if held is None and customer.domains.count() >= MAXIMUM_NAMES:
+                raise ApiError(
+                    Code.CONFLICT,
+                    f"{customer.name} has had {MAXIMUM_NAMES} domains, detached ones included",
+                    "attach one of them again, or ask an operator",
+                )
         row, _ = Domain.objects.update_or_create(
             name=name,
             defaults={

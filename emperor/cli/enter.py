@@ -70,6 +70,8 @@ def run_inside(node: Node, uid: int, command: list[str], *, term: str) -> None:
     if os.geteuid() != 0:
         raise InsulaError("only root can enter a container", "use sudo, or ssh into it")
     door = namespaces.find(node.paths.cgroups(uid), uid=uid)
+    if not (os.isatty(0) and os.isatty(1)):
+        _keep_terminal()
     _seal_imports()
     code = CANNOT_RUN
     try:
@@ -82,6 +84,20 @@ def run_inside(node: Node, uid: int, command: list[str], *, term: str) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _keep_terminal() -> None:
+    """Leave the command nothing of the operator's terminal but a way to write to it.
+
+    Without this, in `insula logs UID | less`, standard error alone would let a process that stays
+    behind read what is typed there next, a password perhaps.
+    """
+    for fd in (fd for fd in range(3) if os.isatty(fd)):
+        # Opened anew, because a descriptor cannot lose its right to read.
+        path = f"/proc/self/fd/{fd}" if fd else "/dev/null"
+        narrow = os.open(path, (os.O_WRONLY if fd else os.O_RDONLY) | os.O_NOCTTY)
+        os.dup2(narrow, fd)
+        os.close(narrow)
 
 
 def _seal_imports() -> None:

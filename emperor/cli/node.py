@@ -124,6 +124,43 @@ def doctor(context: click.Context, json_here: bool) -> None:
         context.exit(1)
 
 
+@node.command()
+@click.argument("names", nargs=-1)
+@click.option("--purge", is_flag=True, help="Delete NAMES, or those --older-than, for good.")
+@click.option("--older-than", type=float, metavar="DAYS", help="Only those at least so old.")
+@as_json
+@click.pass_context
+def removed(
+    context: click.Context,
+    names: tuple[str, ...],
+    purge: bool,
+    older_than: float | None,
+    json_here: bool,
+) -> None:
+    """List what destroyed containers left, and delete it with --purge."""
+    from insula.emperor import removed as aside
+
+    found = node_of(context)
+    items = aside.listed(found)
+    if older_than is not None:
+        items = aside.older_than(items, days=older_than, now=time.time())
+    if names:
+        known = {item.name: item for item in items}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise click.UsageError(f"{missing[0]} is not among them; run it without names first")
+        items = [known[name] for name in names]
+    if purge:
+        if not names and older_than is None:
+            raise click.UsageError("--purge needs NAMES or --older-than DAYS")
+        aside.purge(found, [item.name for item in items])
+    if json_here or invocation(context).json:
+        click.echo(json.dumps([item.to_json() for item in items], indent=2))
+        return
+    for item in items:
+        click.echo(f"{item.name:<20} {aside.age_text(item)}{'  deleted' if purge else ''}")
+
+
 @node.command(hidden=True)
 @click.pass_context
 def boot(context: click.Context) -> None:

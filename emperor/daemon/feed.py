@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from insula.emperor.daemon import http
@@ -33,7 +33,8 @@ class FeedClient:
     """Keeps ``state``: the newest desired state this node may act on, None before the first.
 
     It survives restarts in ``cache``. A feed that goes backwards, comes from another database or
-    does not validate is refused, so a broken API changes nothing.
+    does not validate is refused, so a broken API changes nothing. What a newer one leaves out stays
+    as it was: only ``destroyed`` and ``detached`` take away.
     """
 
     fetch: Fetch
@@ -65,6 +66,7 @@ class FeedClient:
             self._refuse_strange(state, self.state)
             if state.revision == self.state.revision:
                 return False
+            state = keeping(state, self.state)
         write_atomic(
             self.cache,
             json.dumps(state.to_json()).encode(),
@@ -107,6 +109,19 @@ def merged(local: DesiredState, feed: DesiredState | None) -> DesiredState:
         + tuple(
             d for d in feed.domains if d.name not in domains and d.customer_id not in customers
         ),
+    )
+
+
+def keeping(new: DesiredState, known: DesiredState) -> DesiredState:
+    """The new state and what it leaves out of the known one: absence removes nothing."""
+    uids = {item.uid for item in new.containers}
+    customers = {item.id for item in new.customers}
+    domains = {item.name for item in new.domains}
+    return replace(
+        new,
+        containers=new.containers + tuple(c for c in known.containers if c.uid not in uids),
+        customers=new.customers + tuple(c for c in known.customers if c.id not in customers),
+        domains=new.domains + tuple(d for d in known.domains if d.name not in domains),
     )
 
 

@@ -53,5 +53,5 @@ def call(
         raise FeedError(f"{method} {url}: the API answered {answer.status} {answer.reason}")
     try:
         return cast(object, json.loads(data)) if data else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FeedError(f"{method} {url}: the answer is not JSON") from error

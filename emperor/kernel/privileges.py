@@ -14,6 +14,8 @@ PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+KEYCTL_JOIN_SESSION_KEYRING = 1
+_KEYCTL = 250 if os.uname().machine == "x86_64" else 219
 
 
 def _prctl(option: int, value: int, *, about: str) -> int:
@@ -44,11 +46,25 @@ def end_with_parent(signal_number: int) -> None:
     _prctl(PR_SET_PDEATHSIG, signal_number, about="tying the process to its parent")
 
 
+def leave_keyring() -> None:
+    """Have an empty session keyring (keyrings(7)). Raises KernelError.
+
+    The one of whoever started us is inherited like a descriptor: its keys could be read.
+    """
+    try:
+        libc.call("syscall", _KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, None, about="new keyring")
+    except KernelError as error:
+        # A kernel that was built without keyrings has none to leave.
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.ENOSYS:
+            raise
+
+
 def become(uid: int, *, gid: int | None = None, groups: Sequence[int] = ()) -> None:
     """Turn into ``uid`` with no capability and no way to gain one.
 
     Its groups are ``gid``, the same number as the uid unless said otherwise, and ``groups``.
     """
+    leave_keyring()
     empty_bounding_set()
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, about="clearing ambient capabilities")
     group = uid if gid is None else gid

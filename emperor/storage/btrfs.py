@@ -1,7 +1,6 @@
 """The btrfs storage driver: a subvolume and a quota group a container, snapshots for distros."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,13 +77,18 @@ class BtrfsStorage:
         if not tree.exists():
             return
         if not _is_subvolume(tree):
-            shutil.rmtree(tree)
+            layout.remove_tree(tree)
             return
-        for parent, name in _nested(tree):
-            try:
-                _destroy(parent, name)
-            finally:
-                os.close(parent)
+        try:
+            for parent, name in _nested(tree):
+                try:
+                    _destroy(parent, name)
+                finally:
+                    os.close(parent)
+        except RecursionError:
+            # fwalk ends at Python's limit; rmdir(2) deletes emptied subvolumes as well (Linux 4.18)
+            layout.remove_tree(tree)
+            return
         parent = os.open(tree.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             _destroy(parent, tree.name)

@@ -1,7 +1,6 @@
 """The storage driver for any file system: plain directories without a limit."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -72,6 +71,4 @@ class DirectoryStorage:
         return
 
     def delete_tree(self, tree: Path) -> None:
-        # rmtree works by descriptors here: a link put in its way is removed, not followed.
-        if tree.exists():
-            shutil.rmtree(tree)
+        layout.remove_tree(tree)

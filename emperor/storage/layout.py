@@ -1,6 +1,7 @@
 """The directories of a container in the pool, with the rights each one needs."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from insula.emperor.errors import StorageError
@@ -47,6 +48,19 @@ def aside(paths: Paths, uid: int, at: float) -> Path:
     while (path := paths.removed / f"{uid}-{moment}").exists():
         moment += 1
     return path
+
+
+def remove_tree(tree: Path) -> None:
+    """Delete a tree that nobody uses any more, as deep as a customer made it.
+
+    rm(1) walks by descriptors and follows no link; Python's rmtree ends at its recursion limit,
+    which a customer's nested directories reach. Raises StorageError.
+    """
+    command = ["rm", "-rf", "--", str(tree)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines()[-1:]
+        raise StorageError(f"deleting {tree}: {' '.join(reason)[:300]}", "look at it by hand")
 
 
 def check_free(path: Path, wanted_bytes: int) -> int:

@@ -3,10 +3,10 @@
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +136,46 @@ def _read_all(master: int) -> str:
     return shown.decode()
 
 
+@pytest.mark.parametrize("redirected", ["<&-", ">/dev/null", "2>&1 | cat"])
+def test_a_command_without_a_terminal_cannot_read_from_the_operators(
+    node: Node, box: Container, redirected: str
+) -> None:
+    """A process that stays behind would read the password that is typed there next."""
+    script = "for f in 0 1 2; do [ -t $f ] && echo $f $((0x3 & $(grep flags /proc/$$/fdinfo/$f"
+    script += " | cut -f2))) >&2; exec 4<>/proc/$$/fd/$f; done; true"
+    line = " ".join(shlex.quote(item) for item in command_line(node, "enter", str(UID), "--"))
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execv("/bin/sh", ["sh", "-c", f"{line} bash -c {shlex.quote(script)} {redirected}"])
+    try:
+        shown = _read_all(master)
+    finally:
+        os.close(master)
+    os.waitpid(pid, 0)
+    assert "2 1" in shown or "cat" in redirected
+    assert not {"0 0", "0 2", "1 0", "1 2", "2 0", "2 2"} & set(shown.splitlines())
+    assert "Permission denied" in shown
+
+
+def test_the_keys_of_the_operators_session_stay_outside(node: Node, box: Container) -> None:
+    program = """
+import ctypes, os, sys
+call = ctypes.CDLL(None).syscall
+keyctl, add_key = (250, 248) if os.uname().machine == "x86_64" else (219, 217)
+call(keyctl, 1, None)
+call(add_key, b"user", b"operators-secret", b"x", 1, -3)
+assert "operators-secret" in open("/proc/keys").read()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    line = command_line(node, "enter", str(UID), "--", "sh", "-c", "echo up; cat /proc/keys")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *line], capture_output=True, text=True, timeout=20,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("up\n")
+    assert "operators-secret" not in done.stdout
+
+
 def test_a_signal_to_the_command_reaches_the_process_inside(node: Node, box: Container) -> None:
     with subprocess.Popen(
         command_line(node, "enter", str(UID), "--", "sh", "-c", "echo up; exec sleep 60"),
@@ -211,7 +251,9 @@ def test_a_list_of_cgroups_that_is_not_roots_own_is_refused(tmp_path: Path) -> N
 def test_a_container_that_dies_while_one_enters_ends_the_command(node: Node) -> None:
     little_container.add_account(node, 30014)
     with little_container.container(node, 30014) as mortal:
-        with subprocess.Popen(command_line(node, "enter", "30014", "--", "sleep", "60")) as running:
-            time.sleep(0.3)
+        line = command_line(node, "enter", "30014", "--", "sh", "-c", "echo up; exec sleep 60")
+        with subprocess.Popen(line, stdout=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            assert running.stdout.readline() == b"up\n"
             mortal.end()
             assert running.wait(10) == 137

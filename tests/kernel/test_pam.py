@@ -70,6 +70,14 @@ def test_the_shell_has_no_capability_and_can_gain_none(node: SshNode, shared: Co
     assert set(fields.values()) == {"0" * 16}
 
 
+def test_each_session_has_a_keyring_of_its_own(node: SshNode, shared: Container) -> None:
+    """Else all customers' sessions would share the one of whoever started the node."""
+    found = [node.ssh("cat /proc/keys").stdout for _ in range(2)]
+    own = [[line.split()[0] for line in text.splitlines() if " _ses" in line] for text in found]
+    assert [len(item) for item in own] == [1, 1]
+    assert own[0] != own[1]
+
+
 def test_a_shell_gets_a_terminal_of_the_container(node: SshNode, shared: Container) -> None:
     done = node.ssh("-tt", text="tty; stat -c %U:%a $(tty); exit 4\n")
     assert "/dev/pts/0" in done.stdout
@@ -182,6 +190,30 @@ def test_a_key_from_the_customers_own_file_opens_the_door(
     assert node.ssh(setup, text=public).returncode == 0
     other = SshNode(node.node, own, node.log)
     assert other.ssh("true").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        ("cat > $f", 0),
+        ("yes '' | head -c 70000 > $f; cat >> $f", 255),
+        ("mkfifo $f", 255),
+        ("cat > elsewhere; ln -s ../elsewhere $f", 255),
+    ],
+    ids=["plain", "behind 64 KiB", "a pipe", "a link"],
+)
+def test_of_the_customers_own_list_only_the_beginning_of_a_plain_file_is_read(
+    node: SshNode, shared: Container, tmp_path: Path, make: str, code: int
+) -> None:
+    """It is read outside the container's limits: a hole of a terabyte must not fill the host."""
+    own = tmp_path / "own"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(own)], check=True)
+    setup = f"umask 077; mkdir -p .ssh; f=.ssh/authorized_keys; rm -f $f; {make}"
+    assert node.ssh(setup, text=Path(f"{own}.pub").read_text()).returncode == 0
+    begun = time.monotonic()
+    assert SshNode(node.node, own, node.log).ssh("true").returncode == code
+    assert time.monotonic() - begun < 5
+    assert node.ssh("rm -f .ssh/authorized_keys elsewhere").returncode == 0
 
 
 def test_nothing_of_a_login_is_written_through_the_home(node: SshNode, shared: Container) -> None:

@@ -14,12 +14,21 @@ from typing import Any
 
 import pytest
 
+from insula.emperor.settings import Node as Settings
+from insula.emperor.settings import NodeSettings, Paths
+
 CHECKOUT = Path(__file__).parents[2]
 # A fixed place: what a killed run left is found and removed by the next one.
 ROOT = Path("/tmp/insula-system")
 HTTP_PORT, HTTPS_PORT, SSH_PORT = 18080, 18443, 12222
 NETWORK = "10.201.0.0/16"
 BASE_DOMAIN = "insula.test"
+# The body says who answered.
+APP = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"{words}"]
+"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,10 @@ class Node:
     root: Path
     up: dict[str, Any]
     key: Path
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.root)
 
     def insula(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the operator's command line."""
@@ -70,6 +83,18 @@ class Node:
         )
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done
+
+    def site(self, uid: int, domain: str, *, name: str = "site", words: str = "") -> None:
+        """Put a small app on a domain, the way a customer does; wait until it answers."""
+        self.ssh(uid, f"cat > {name}.py", stdin=APP.format(words=words or domain))
+        vassal = f"""[uwsgi]
+domain = {domain}
+plugin = python3
+wsgi-file = /containers/{uid}/{name}.py
+processes = 2
+"""
+        self.ssh(uid, f"cat > {name}.ini && mv {name}.ini vassals/", stdin=vassal)
+        self.answers(domain, 200, within=30)
 
     def ssh_words(self) -> list[str]:
         options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
@@ -126,10 +151,10 @@ def until(claim: Callable[[], bool], seconds: float, what: str) -> float:
     return time.monotonic() - start
 
 
-def bin_up(*words: str) -> subprocess.CompletedProcess[str]:
+def bin_up(*words: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run bin/up for the tests' node, as a user would."""
     return subprocess.run(
-        [CHECKOUT / "bin/up", "--root", ROOT, *words], capture_output=True, text=True, timeout=900
+        [CHECKOUT / "bin/up", "--root", root, *words], capture_output=True, text=True, timeout=900
     )
 
 
@@ -174,9 +199,6 @@ def leftovers() -> list[str]:
 
 
 def _tag() -> str:
-    from insula.emperor.settings import Node as Settings
-    from insula.emperor.settings import NodeSettings, Paths
-
     return Settings(Paths(ROOT), NodeSettings()).tag
 
 

@@ -7,7 +7,7 @@
  *   remount:WHERE FLAGS   change the flags of a bind mount; knows nosymfollow, which `mount:` does not
  *   mkdirs:MODE PATH      make a directory with exactly this mode
  *   capbset:              empty the capability bounding set
- *   nnp:                  set no_new_privs
+ *   nnp:                  set no_new_privs, and have a session keyring (keyrings(7)) of its own
  *   deathsig:             SIGKILL when the parent Emperor dies
  *   trace:STEP UID GENERATION [PATH]   append one TraceEvent; PATH opens the file for this and later ones
  *   traceend:             close that file, so that no customer's process inherits it
@@ -17,10 +17,12 @@
  *   watch://DIR           wake at once when something below DIR changes, and bury orphans
  */
 #include <uwsgi.h>
+#include <linux/keyctl.h>
 #include <sched.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
@@ -127,6 +129,12 @@ static int hook_nnp(char *unused) {
 	(void) unused;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
 		uwsgi_error("nnp:/prctl()");
+		return -1;
+	}
+	/* Inherited from whoever started the node, it would lend those keys to every customer, and all
+	   of them would write to the same one. A kernel may be built without keyrings. */
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS) {
+		uwsgi_error("nnp:/keyctl()");
 		return -1;
 	}
 	return 0;

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from insula.api.actions import containers
 from insula.vassals import grammar
 from insula.vassals.spec import DesiredState
 from tests.unit.api.conftest import Person
@@ -30,6 +31,16 @@ def test_an_owner_gets_a_container_with_its_domain(owner: Person, node: Person) 
     assert (spec.uid, spec.state, spec.generation) == (uid, "running", 1)
     grammar.check(spec.vassal, uid=uid, container_ini=settings.CONTAINER_INI)
     assert [(d.name, d.state) for d in _feed(node).domains] == [("shop.insula.test", "attached")]
+
+
+def test_no_customer_uses_up_the_platforms_uids(
+    owner: Person, operator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "MAXIMUM_UIDS", 2)
+    for name in ("one", "two"):
+        assert owner.call("DELETE", f"containers/{_make(owner, name)}")[0] == 200
+    assert owner.call("POST", "containers", {"name": "three"})[0] == 409
+    assert operator.call("POST", "containers", {"name": "three", "customer": "owner"})[0] == 201
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from insula.api.actions import domains
 from insula.api.actions.customers import signing_keys
 from insula.api.actions.encryption import DecryptionError, decrypt, encrypt
 from insula.api.models import Customer, Token
@@ -37,6 +38,19 @@ def test_the_platform_keeps_its_base_domain(owner: Person, name: str) -> None:
 @pytest.mark.parametrize("name", ["", "a", "1.2.3.4", "a..b", "a b.org", "a.org\n[uwsgi]"])
 def test_a_malformed_domain_is_refused(owner: Person, name: str) -> None:
     assert _attach(owner, name) == 422
+
+
+def test_detached_domains_count_so_that_the_feed_ends_somewhere(
+    owner: Person, operator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domains, "MAXIMUM_NAMES", 2)
+    for name in ("a.example.org", "b.example.org"):
+        assert _attach(owner, name) == 201
+        assert owner.call("DELETE", f"domains/{name}")[0] == 200
+    assert _attach(owner, "c.example.org") == 409
+    assert _attach(owner, "a.example.org") == 201
+    body = {"name": "c.example.org", "customer": "owner"}
+    assert operator.call("POST", "domains", body)[0] == 201
 
 
 def test_a_private_key_is_not_readable_in_the_database(owner: Person, operator: Person) -> None:

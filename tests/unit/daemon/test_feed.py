@@ -68,3 +68,21 @@ def test_a_feed_cannot_speak_about_what_is_the_nodes_own() -> None:
     state = merged(local, forged)
     assert state.containers == (api, SHOP)
     assert state.domains == (domain,)
+
+
+def test_what_a_newer_feed_leaves_out_stays(tmp_path: Path) -> None:
+    empty = DesiredState(STATE.installation, STATE.revision + 1, (), (), ())
+    client = FeedClient(_answers(STATE.to_json(), empty.to_json()), tmp_path / "feed.json")
+    client.poll()
+    assert client.poll()
+    assert client.state == dataclasses.replace(STATE, revision=STATE.revision + 1)
+
+
+def test_what_a_newer_feed_mentions_counts(tmp_path: Path) -> None:
+    gone = dataclasses.replace(SHOP, state="destroyed")
+    newer = dataclasses.replace(STATE, revision=STATE.revision + 1, containers=(gone,))
+    client = FeedClient(_answers(STATE.to_json(), newer.to_json()), tmp_path / "feed.json")
+    client.poll()
+    client.poll()
+    assert client.state is not None
+    assert [item for item in client.state.containers if item.uid == SHOP.uid] == [gone]

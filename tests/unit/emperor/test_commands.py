@@ -48,7 +48,7 @@ def test_a_signal_ends_with_128_and_its_number(number: int) -> None:
 
 
 def test_a_log_is_read_inside_and_by_a_relative_path() -> None:
-    assert logs.tail(5, follow=False) == ["tail", "-n", "5", "--", "logs/emperor.log"]
+    assert logs.tail(5, follow=False) == ["/usr/bin/tail", "-n", "5", "--", "logs/emperor.log"]
 
 
 def test_following_a_log_goes_on_after_a_rotation() -> None:

@@ -28,6 +28,13 @@ def test_ptrace_scope_0_is_a_warning(tmp_path: Path, value: str, state: str) -> 
     assert doctor.ptrace_scope(path).state == state
 
 
+@pytest.mark.parametrize(("value", "state"), [("2466170\n", "warn"), (f"{(1 << 63) - 1}\n", "ok")])
+def test_a_small_table_of_open_files_is_a_warning(tmp_path: Path, value: str, state: str) -> None:
+    path = tmp_path / "file-max"
+    path.write_text(value)
+    assert doctor.open_files(path).state == state
+
+
 def test_secrets_that_others_could_read_fail_and_must_be_replaced(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +86,13 @@ def test_missing_namespaces_are_named(tmp_path: Path) -> None:
 def test_the_driver_without_limits_is_a_warning() -> None:
     found = check.storage(Node(Paths(Path("/")), NodeSettings(storage="dir")))
     assert (found.state, found.detail) == ("warn", "driver dir: homes have no disk limit")
+
+
+@pytest.mark.parametrize(
+    ("release", "state"), [("6.1.0-9-amd64", "warn"), ("6.7.0", "ok"), ("6.18.44", "ok")]
+)
+def test_a_kernel_without_simple_quotas_is_a_warning(release: str, state: str) -> None:
+    assert check.disk_limits(release).state == state
 
 
 def test_a_disk_that_is_too_small_says_how_much_is_needed(tmp_path: Path) -> None:

@@ -44,3 +44,10 @@ def test_the_daemons_file_changes_with_the_environment() -> None:
     other = prepare.tokens(NODE, venv=Path("/srv/one/venvs/def"), cpu_count=2)
     text = (prepare.shipped() / "services/daemons.ini").read_text()
     assert prepare.replaced(text, values(), name="d") != prepare.replaced(text, other, name="d")
+
+
+def test_the_file_that_waits_for_the_next_start_names_no_environment_of_today() -> None:
+    text = (prepare.shipped() / "services/containers.ini").read_text()
+    written = prepare.replaced(text, values(), name="containers.ini")
+    assert "/venvs/" not in written
+    assert f"{NODE.paths.venv}/bin/insula-configurator" in written

@@ -90,7 +90,7 @@ def test_only_a_plain_terminal_type_goes_inside(term: str, inside: str) -> None:
 
 
 def test_the_log_is_named_relative_to_the_home() -> None:
-    assert logs.tail(5, follow=True) == ["tail", "-n", "5", "-F", "--", "logs/emperor.log"]
+    assert logs.tail(5, follow=True) == ["/usr/bin/tail", "-n", "5", "-F", "--", "logs/emperor.log"]
     assert "-F" not in logs.tail(5, follow=False)
 
 

@@ -41,6 +41,22 @@ def test_the_key_exchange_reads_no_file_inside_a_container(lines: list[str]) -> 
     assert "group-exchange" not in algorithms
 
 
+def test_sshd_itself_opens_no_file_of_a_customer_before_the_login(lines: list[str]) -> None:
+    """It would hold a line of any length in the host's memory."""
+    words = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert words["AuthorizedKeysFile"] == ["/etc/ssh/authorized_keys/%U"]
+    assert {"bs=65536", "count=1"} <= set(words["AuthorizedKeysCommand"])
+    assert words["AuthorizedKeysCommandUser"] == ["%u"]
+
+
+def test_a_sshd_that_knows_penalties_gives_none(tmp_path: Path) -> None:
+    node = Node(Paths(Path("/srv/node")), NodeSettings())
+    session = tmp_path / "sshd-session"
+    assert "\nPerSourcePenalties" not in sshd.sshd_config(node, session=session)
+    session.touch()
+    assert "\nPerSourcePenalties no\n" in sshd.sshd_config(node, session=session)
+
+
 def test_no_directive_stands_twice_but_the_host_keys(lines: list[str]) -> None:
     words = [line.split()[0] for line in lines if line]
     assert {word for word in words if words.count(word) > 1} == {"HostKey"}

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from insula.vassals.errors import InvalidValue
-from insula.vassals.spec import ContainerSpec, CustomerSpec, DesiredState, DomainSpec, ssh_key
+from insula.vassals.spec import (
+    ContainerSpec,
+    CustomerSpec,
+    DesiredState,
+    DomainSpec,
+    Reader,
+    ssh_key,
+)
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGq1 me@laptop"
 SHOP = ContainerSpec(
@@ -47,6 +54,8 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "feed.containers[0].ssh_keys[0]": ("ssh_keys", ["command=x ssh-rsa AAAA"]),
     "feed.containers[0].state": ("state", "gone"),
     "feed.containers[0].generation": ("generation", True),
+    "feed.containers[0].changed_at": ("changed_at", float("nan")),
+    "feed.containers[0].vassal": ("vassal", "\ud800"),
 }
 
 
@@ -59,6 +68,12 @@ def test_one_broken_value_refuses_the_whole_and_names_its_path(
     with pytest.raises(InvalidValue) as caught:
         DesiredState.from_json(value)
     assert caught.value.message.startswith(f"{path}:")
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), 10**400, 1 << 62])
+def test_a_time_that_no_clock_shows_is_refused(value: float) -> None:
+    with pytest.raises(InvalidValue):
+        Reader({"at": value}, "event").number("at")
 
 
 @pytest.mark.parametrize("value", [None, [], {}, "feed", {"installation": "i1"}])

@@ -1,0 +1,36 @@
+"""What a purge leaves."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from insula.emperor import down
+from insula.emperor.settings import Node, NodeSettings, Paths
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    paths = Paths(tmp_path / "node")
+    for place in (paths.etc, paths.lib / "venvs", paths.run):
+        place.mkdir(parents=True)
+    return Node(paths, NodeSettings())
+
+
+@pytest.fixture(autouse=True)
+def plain_removal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rm(1) is a process, which a unit test does not start; tests/kernel/test_removed.py does."""
+    monkeypatch.setattr("insula.emperor.storage.layout.remove_tree", shutil.rmtree)
+
+
+def test_a_purge_leaves_nothing(node: Node) -> None:
+    down.purge(node)
+    assert not node.paths.root.exists()
+
+
+def test_a_purge_leaves_what_is_not_the_nodes(node: Node) -> None:
+    stranger = node.paths.root / "etc/stranger"
+    stranger.write_text("mine")
+    down.purge(node)
+    assert stranger.read_text() == "mine"
+    assert not (node.paths.root / "var").exists()

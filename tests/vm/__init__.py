@@ -1,0 +1,1 @@
+"""Tests in a guest: a whole stock Debian with systemd and cgroup v2."""
