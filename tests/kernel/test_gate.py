@@ -21,6 +21,7 @@ from insula.emperor.settings import COLLECTOR_UID, DOMINATOR_UID, NODE_GID, ROUT
 from tests.kernel.announcing import KEYS, private_pem, public_pem, send_as, signed
 from tests.kernel.asking import announce, ask, everywhere
 from tests.kernel.routed_node import ROOT, RoutedNode, eventually, routed_node
+from tests.patience import BUSY
 
 pytestmark = pytest.mark.kernel
 
@@ -241,7 +242,7 @@ def test_a_domain_that_is_no_longer_allowed_ends_at_once(
         routed.feed.set(DOMAINS, keys={1: 3})
     eventually(
         lambda: {ask(routed, "shop.test.org").status for _ in range(8)} == {status},
-        seconds=2.0, about=change,
+        seconds=2.0 * BUSY, about=change,
     )  # fmt: skip
 
 

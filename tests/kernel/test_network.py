@@ -13,6 +13,7 @@ from insula.emperor.kernel import firewall, libc
 from insula.emperor.kernel.network import Network
 from insula.emperor.settings import Node
 from tests.kernel.machine import fresh_node
+from tests.patience import BUSY
 
 pytestmark = pytest.mark.kernel
 
@@ -154,7 +155,7 @@ def test_a_second_call_changes_nothing_and_is_quick(network: Network) -> None:
     before = socket.if_nametoindex(network.link(30001))
     started = time.perf_counter()
     changed = [network.ensure(30001) for _ in range(10)]
-    assert (time.perf_counter() - started) / 10 < 0.01
+    assert (time.perf_counter() - started) / 10 < 0.01 * BUSY
     assert not any(changed)
     assert socket.if_nametoindex(network.link(30001)) == before
 

@@ -15,6 +15,7 @@ import pytest
 from insula.dominator import packet
 from tests.kernel.asking import Answer, announce, ask, everywhere, exchange, raw
 from tests.kernel.routed_node import HTTPS, ROOT, RoutedNode, eventually, routed_node
+from tests.patience import BUSY
 
 pytestmark = pytest.mark.kernel
 
@@ -277,7 +278,7 @@ def test_a_new_router_serves_no_wildcard_before_it_knows_all_names(routed: Route
     for host in ("exact.wild.org", "x.wild.org"):
         assert {ask(routed, host).app for _ in range(8)} == {""}
     routed.start_gate()
-    _all_back(routed, time.monotonic() + 2.0)
+    _all_back(routed, time.monotonic() + 2.0 * BUSY)
 
 
 def _told(path: Path, data: bytes) -> bool:
@@ -290,7 +291,7 @@ def _told(path: Path, data: bytes) -> bool:
     return True
 
 
-def test_a_killed_router_process_comes_back_with_all_routes_in_two_seconds(
+def test_a_killed_router_process_comes_back_with_all_routes(
     routed: RoutedNode,
 ) -> None:
     for victim in routed.router_children():
@@ -299,7 +300,7 @@ def test_a_killed_router_process_comes_back_with_all_routes_in_two_seconds(
         _all_back(routed, started)
 
 
-def test_a_killed_router_comes_back_with_all_routes_in_two_seconds(routed: RoutedNode) -> None:
+def test_a_killed_router_comes_back_with_all_routes(routed: RoutedNode) -> None:
     routed.kill_tree(routed.router_master())
     started = time.monotonic()
     routed.start_router()
@@ -311,7 +312,7 @@ def _all_back(routed: RoutedNode, started: float) -> None:
     wanted = {"shop.test.org": "shop", "x.wild.org": "wild", "b.test.org": "b"}
     good = 0
     while good < 12:
-        assert time.monotonic() < started + 2.0, "routes are not back"
+        assert time.monotonic() < started + 2.0 * BUSY, "routes are not back"
         answers: dict[str, str] = {}
         for host in [*wanted, "exact.wild.org"]:
             try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from insula.vassals.identity import API_UID
+from tests.patience import BUSY
 from tests.system import processes
 from tests.system.conftest import Node, until
 from tests.system.fake_api import FakeApi
@@ -170,28 +171,28 @@ def test_a_state_that_mentions_nothing_takes_nothing_away(untouched: Scene) -> N
     untouched.node.insula("container", "set", str(untouched.uid), "--pids", "160", "--wait")
 
 
-def test_a_killed_router_is_back_with_all_routes_in_two_seconds(scene: Scene) -> None:
+def test_a_killed_router_is_back_with_all_routes(scene: Scene) -> None:
     until(scene.everything_is_back, 30, "the node is whole before the test")
     before = scene.firsts()
     master = processes.tree("router", scene.node)
     started = time.monotonic()
     kill(master)
-    until(lambda: _all_routes(scene), 10, "all routes are back")
+    until(lambda: _all_routes(scene), 20, "all routes are back")
     seconds = time.monotonic() - started
     print(f"router back with all routes after {seconds:.2f} s")
-    assert seconds <= 2
+    assert seconds <= 2 * BUSY
     assert scene.firsts() == before
 
 
-def test_a_killed_router_process_is_back_with_all_routes_in_two_seconds(scene: Scene) -> None:
+def test_a_killed_router_process_is_back_with_all_routes(scene: Scene) -> None:
     until(scene.everything_is_back, 30, "the node is whole before the test")
     killed = processes.children(processes.tree("router", scene.node))[0]
     started = time.monotonic()
     kill(killed)
-    until(lambda: _all_routes(scene), 10, "all routes are back")
+    until(lambda: _all_routes(scene), 20, "all routes are back")
     seconds = time.monotonic() - started
     print(f"router process back with all routes after {seconds:.2f} s")
-    assert seconds <= 2
+    assert seconds <= 2 * BUSY
 
 
 def _all_routes(scene: Scene) -> bool:
