@@ -151,10 +151,12 @@ def until(claim: Callable[[], bool], seconds: float, what: str) -> float:
     return time.monotonic() - start
 
 
-def bin_up(*words: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def bin_up(
+    *words: str, root: Path = ROOT, checkout: Path = CHECKOUT
+) -> subprocess.CompletedProcess[str]:
     """Run bin/up for the tests' node, as a user would."""
     return subprocess.run(
-        [CHECKOUT / "bin/up", "--root", root, *words], capture_output=True, text=True, timeout=900
+        [checkout / "bin/up", "--root", root, *words], capture_output=True, text=True, timeout=900
     )
 
 

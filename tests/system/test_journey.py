@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from insula.emperor.daemon import http
 from tests.system.conftest import Node, until
 
 pytestmark = pytest.mark.system
@@ -149,3 +150,20 @@ def test_what_happened_is_explained(node: Node, shop: int) -> None:
     text = node.insula("explain", str(shop)).stdout
     for step in ("api-changed", "vassal-written", "sub-emperor-up", "announced", "routed"):
         assert step in text
+
+
+def test_what_was_measured_can_be_read(node: Node) -> None:
+    demo = node.up["demo"]
+    for _ in range(5):
+        assert node.get(demo["domain"]).status == 200
+    socket = node.paths.api_operator / "api.sock"
+
+    def has_hits() -> bool:
+        samples = http.call(socket, "GET", f"/api/v1/domains/{demo['domain']}/metrics")
+        assert isinstance(samples, list)
+        hits = [item["value"] for item in samples if item["metric"].endswith("_requests_total")]
+        return bool(hits) and hits[-1] >= 5
+
+    # the collector sends once a minute
+    until(has_hits, 90, "the API has the site's requests")
+    assert http.call(socket, "GET", f"/api/v1/containers/{demo['uid']}/metrics")
