@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from insula.emperor.errors import StorageError
 from insula.emperor.settings import Node
@@ -44,7 +43,7 @@ def purge(node: Node, names: list[str]) -> None:
         raise StorageError(f"{unknown[0]} is not set aside here", "insula node removed lists them")
     storage = driver(node)
     for name in names:
-        storage.purge(Path(node.paths.removed / name))
+        storage.purge(node.paths.removed / name)
 
 
 def age_text(item: Removed) -> str:

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import click
 
 from insula.emperor import settings
+from insula.emperor.errors import PreparationError
 from insula.emperor.settings import Node
 
 NAMES = ("node", "distro", "enter", "logs", "explain")
@@ -62,3 +63,14 @@ def invocation(context: click.Context) -> Invocation:
 def node_of(context: click.Context) -> Node:
     """The node below ``--root``. Raises SettingsError when there is none."""
     return settings.load(invocation(context).root)
+
+
+def started_node_of(context: click.Context) -> Node:
+    """The same with its pool mounted, without which the node would look empty.
+
+    Raises SettingsError, and PreparationError while the node is down.
+    """
+    found = node_of(context)
+    if not found.paths.distros.is_dir():
+        raise PreparationError(f"{found.paths.pool} is not mounted", "run bin/up: the node is down")
+    return found

@@ -6,11 +6,9 @@ import time
 import click
 
 from insula.emperor import distros
-from insula.emperor.cli import invocation, node_of
+from insula.emperor.cli import invocation, node_of, started_node_of
 from insula.emperor.cli.node import as_json
-from insula.emperor.errors import PreparationError
 from insula.emperor.progress import Progress
-from insula.emperor.settings import Node
 from insula.emperor.storage import driver
 
 
@@ -54,7 +52,7 @@ def build(
 @click.pass_context
 def list_(context: click.Context, json_here: bool) -> None:
     """The distros and the containers on each."""
-    found = _started(context)
+    found = started_node_of(context)
     rows = {name: distros.users(found, name) for name in distros.listed(found)}
     if json_here or invocation(context).json:
         click.echo(json.dumps([{"name": n, "containers": u} for n, u in rows.items()], indent=2))
@@ -69,14 +67,6 @@ def list_(context: click.Context, json_here: bool) -> None:
 @click.pass_context
 def remove(context: click.Context, name: str, json_here: bool) -> None:
     """Delete a distro that no container uses."""
-    distros.remove(_started(context), name)
+    distros.remove(started_node_of(context), name)
     if json_here or invocation(context).json:
         click.echo(json.dumps({"name": name, "removed": True}))
-
-
-def _started(context: click.Context) -> Node:
-    """The node with its pool mounted, without which it would look as if there were no distro."""
-    found = node_of(context)
-    if not found.paths.distros.is_dir():
-        raise PreparationError(f"{found.paths.pool} is not mounted", "run bin/up: the node is down")
-    return found

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from insula.emperor.cli import invocation, node_of
+from insula.emperor.cli import invocation, node_of, started_node_of
 from insula.emperor.errors import SettingsError
 from insula.emperor.progress import Progress
 from insula.emperor.settings import Node, NodeSettings, Paths
@@ -140,7 +140,7 @@ def removed(
     """List what destroyed containers left, and delete it with --purge."""
     from insula.emperor import removed as aside
 
-    found = node_of(context)
+    found = started_node_of(context)
     items = aside.listed(found)
     if older_than is not None:
         items = aside.older_than(items, days=older_than, now=time.time())

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import threading
 import time
 from pathlib import Path
-from types import TracebackType
 
 from insula.emperor import service, settings
 from insula.emperor.kernel import cgroup
 from insula.emperor.status import vassals_of
+from tests.system.background import Background
 from tests.system.conftest import Node, until
 
 SAMPLE_SECONDS = 0.05
@@ -134,28 +133,14 @@ def killed_comes_back(node: Node, name: str, *, within: float) -> float:
     return until(another, within, f"{name} is back")
 
 
-class Sampler:
+class Sampler(Background):
     """Looks every 50 ms whether containers run more than once; ``twice`` says which did."""
 
     def __init__(self, node: Node, uids: list[int]) -> None:
+        super().__init__("sampler")
         self.node, self.uids = node, uids
         self.twice: list[str] = []
         self.count = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler")
-
-    def __enter__(self) -> "Sampler":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -1,39 +1,24 @@
 """A visitor who asks for a page again and again, and notes every request that goes wrong."""
 
 import http.client
-import threading
 import time
-from types import TracebackType
 
+from tests.system.background import Background
 from tests.system.conftest import Node
 
 PAUSE_SECONDS = 0.02
 
 
-class Steady:
+class Steady(Background):
     """Requests in a thread while the ``with`` block runs; ``failed`` says which went wrong."""
 
     def __init__(self, node: Node, host: str, *, timeout: float = 10) -> None:
+        super().__init__(f"visitor of {host}")
         self.node, self.host, self.timeout = node, host, timeout
         self.count = 0
         self.failed: list[str] = []
         self.bodies: set[bytes] = set()
         self._started = time.monotonic()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"visitor of {host}")
-
-    def __enter__(self) -> "Steady":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(PAUSE_SECONDS):
