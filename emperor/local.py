@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from insula.emperor.credentials import public_key_pem
 from insula.emperor.daemon.feed import read_local
 from insula.emperor.daemon.files import write_atomic
-from insula.emperor.distros import BUILD_ID
+from insula.emperor.distros.tree import BUILD_ID
 from insula.emperor.errors import FeedError
 from insula.emperor.release import DISTRO
 from insula.emperor.rundir import directory

@@ -6,8 +6,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from insula.emperor import distros, service
+from insula.emperor import service
 from insula.emperor.daemon import http
+from insula.emperor.distros import store
 from insula.emperor.errors import FeedError
 from insula.emperor.settings import Node
 
@@ -55,7 +56,7 @@ def status(node: Node) -> Status:
         api=api_answers(node),
         revision=_revision(node.paths.lib / "feed-configurator.json"),
         containers=len(vassals_of(node.paths.containers_stats)),
-        distros=tuple(distros.listed(node)),
+        distros=tuple(store.listed(node)),
         http_port=settings.http_port,
         https_port=settings.https_port,
         ssh_port=settings.ssh_port,

@@ -10,7 +10,6 @@ from pathlib import Path
 from insula.emperor import (
     credentials,
     demo,
-    distros,
     doctor,
     local,
     pam,
@@ -23,6 +22,8 @@ from insula.emperor import (
 )
 from insula.emperor import wait as waiting
 from insula.emperor.daemon.files import write_atomic
+from insula.emperor.distros import building
+from insula.emperor.distros.recipe import recipe
 from insula.emperor.down import COMMAND
 from insula.emperor.errors import SettingsError
 from insula.emperor.progress import Progress
@@ -138,7 +139,7 @@ def _default_distro(node: Node, progress: Progress) -> list[str]:
     driver(node).prepare()
     if (node.paths.distros / name).exists():
         return []
-    distros.build(node, name, distros.recipe(), progress.note, fresh=False)
+    building.build(node, name, recipe(), progress.note, fresh=False)
     return [f"distro {name}"]
 
 

@@ -5,9 +5,10 @@ import time
 
 import click
 
-from insula.emperor import distros
 from insula.emperor.cli import invocation, node_of, started_node_of
 from insula.emperor.cli.node import as_json
+from insula.emperor.distros import building, store
+from insula.emperor.distros.recipe import recipe
 from insula.emperor.progress import Progress
 from insula.emperor.storage import driver
 
@@ -36,11 +37,11 @@ def build(
 ) -> None:
     """Build or renew a distro; running containers keep theirs until they are rebooted."""
     found = node_of(context)
-    wanted = distros.recipe(suite=suite, mirror=mirror, include=include)
+    wanted = recipe(suite=suite, mirror=mirror, include=include)
     progress = Progress(time.time())
     driver(found).prepare()
     with progress.step(f"distro {name}"):
-        distros.build(found, name, wanted, progress.note, fresh=not cached)
+        building.build(found, name, wanted, progress.note, fresh=not cached)
     if json_here or invocation(context).json:
         click.echo(json.dumps({"name": name, "suite": wanted.suite}))
     else:
@@ -53,7 +54,7 @@ def build(
 def list_(context: click.Context, json_here: bool) -> None:
     """The distros and the containers on each."""
     found = started_node_of(context)
-    rows = {name: distros.users(found, name) for name in distros.listed(found)}
+    rows = {name: store.users(found, name) for name in store.listed(found)}
     if json_here or invocation(context).json:
         click.echo(json.dumps([{"name": n, "containers": u} for n, u in rows.items()], indent=2))
         return
@@ -67,6 +68,6 @@ def list_(context: click.Context, json_here: bool) -> None:
 @click.pass_context
 def remove(context: click.Context, name: str, json_here: bool) -> None:
     """Delete a distro that no container uses."""
-    distros.remove(started_node_of(context), name)
+    store.remove(started_node_of(context), name)
     if json_here or invocation(context).json:
         click.echo(json.dumps({"name": name, "removed": True}))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from insula.emperor import distros
+from insula.emperor.distros import building, store
+from insula.emperor.distros.recipe import Recipe
 from insula.emperor.errors import PreparationError
 from insula.emperor.settings import Node, NodeSettings, Paths
 from insula.emperor.storage import driver
@@ -49,9 +50,9 @@ def pack(tmp_path: Path, word: str) -> Path:
 
 
 def build(node: Node, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distros, "packed", lambda *_, fresh: packed)
-    recipe = distros.Recipe("bookworm", (), ("python3",))
-    distros.build(node, "one", recipe, lambda _: None)
+    monkeypatch.setattr(building, "packed", lambda *_, fresh: packed)
+    recipe = Recipe("bookworm", (), ("python3",))
+    building.build(node, "one", recipe, lambda _: None)
 
 
 def test_a_finished_tree_holds_no_device_no_set_uid_and_no_secret(
@@ -95,15 +96,15 @@ def test_a_distro_in_use_is_not_removed(
     build(node, pack(tmp_path, "first"), monkeypatch)
     vassal = node.paths.vassals / "30007.ini"
     vassal.write_text("[uwsgi]\nset-ph = distro=one\n")
-    with pytest.raises(distros.DistroInUse, match="in use by 30007") as caught:
-        distros.remove(node, "one")
+    with pytest.raises(store.DistroInUse, match="in use by 30007") as caught:
+        store.remove(node, "one")
     assert caught.value.exit_code == 5
     vassal.unlink()
-    distros.remove(node, "one")
-    assert distros.listed(node) == []
+    store.remove(node, "one")
+    assert store.listed(node) == []
 
 
 @pytest.mark.parametrize("name", ["..", ".one", "a/b", "", "a b"])
 def test_a_name_that_is_a_path_is_refused(node: Node, name: str) -> None:
     with pytest.raises(InvalidValue):
-        distros.remove(node, name)
+        store.remove(node, name)

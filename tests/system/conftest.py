@@ -18,10 +18,12 @@ from insula.emperor.settings import Node as Settings
 from insula.emperor.settings import NodeSettings, Paths
 
 CHECKOUT = Path(__file__).parents[2]
+# INSULA_TEST_NODE=1 … 9 gives a test run a node of its own beside the others'.
+LANE = int(os.environ.get("INSULA_TEST_NODE", "0"))
 # A fixed place: what a killed run left is found and removed by the next one.
-ROOT = Path("/tmp/insula-system")
-HTTP_PORT, HTTPS_PORT, SSH_PORT = 18080, 18443, 12222
-NETWORK = "10.201.0.0/16"
+ROOT = Path(f"/tmp/insula-test-{LANE}")
+HTTP_PORT, HTTPS_PORT, SSH_PORT = 18080 + LANE, 18443 + LANE, 12222 + LANE
+NETWORK = "10.201.0.0/16" if LANE == 0 else f"10.{230 + LANE}.0.0/16"
 BASE_DOMAIN = "insula.test"
 # The body says who answered.
 APP = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from insula.vassals import identity
-from tests.system.conftest import Node, until
+from tests.system.conftest import HTTP_PORT, Node, until
 from tests.system.processes import settings_of
 from tests.system.steady import Steady
 
@@ -42,7 +42,7 @@ class Scene:
             "their ip": f"{identity.address_of(self.victim, network)}:80",
             "api ip": f"{identity.address_of(identity.API_UID, network)}:80",
             "gateway": f"{identity.gateway_of(network)}:80",
-            "loopback": "127.0.0.1:18080",
+            "loopback": f"127.0.0.1:{HTTP_PORT}",
             "their socket": f"/run/sockets/../../{self.victim}/sockets/site.sock",
             "their file": str(paths.apps / str(self.victim) / "sockets/site.sock"),
         }

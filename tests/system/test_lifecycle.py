@@ -31,7 +31,7 @@ from tests.system.conftest import (
 pytestmark = pytest.mark.system
 
 SITE = "house.example.org"
-SECOND = Path("/tmp/insula-system-second")
+SECOND = Path(f"{ROOT}-second")
 MIB = 1 << 20
 
 
