@@ -8,6 +8,7 @@ from pathlib import Path
 from insula.dominator.daemon import Daemon
 from insula.emperor import settings
 from insula.emperor.daemon import loop
+from insula.emperor.daemon.beat import Beat
 from insula.emperor.daemon.log import Log
 from insula.emperor.kernel import privileges
 from insula.emperor.settings import DOMINATOR_UID, NODE_GID, ROUTER_UID
@@ -26,8 +27,10 @@ def _main() -> None:
     stopping = loop.stop_on_signals()
     daemon = Daemon(node, log)
     daemon.start()
-    loop.forever(daemon.round, stopping=stopping, log=log)
-    daemon.keep_table()
+    beat = Beat(node.paths.beats)
+    loop.forever(daemon.round, stopping=stopping, log=log, beat=beat)
+    beat.end()
+    daemon.stop()
 
 
 def _drop_rights() -> None:

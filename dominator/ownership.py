@@ -4,6 +4,7 @@ from hashlib import sha256
 
 from insula.dominator.keys import KeyRing
 from insula.dominator.reasons import Reason
+from insula.dominator.table import Route
 from insula.vassals import names
 from insula.vassals.spec import DesiredState
 
@@ -19,6 +20,7 @@ class Ownership:
         self.domains = {
             item.name: item.customer_id for item in state.domains if item.state == "attached"
         }
+        self.detached = tuple(item.name for item in state.domains if item.state == "detached")
         self.keys = KeyRing({item.id: item.public_key_pem for item in state.customers})
         self.key_id = {
             item.id: sha256(item.public_key_pem.encode()).hexdigest() for item in state.customers
@@ -30,6 +32,14 @@ class Ownership:
             if name in self.domains:
                 return self.domains[name]
         return None
+
+    def allows(self, route: Route) -> bool:
+        """True while the route's container, customer, key and domain are still the same."""
+        return (
+            self.customer_of.get(route.uid) == route.customer_id
+            and self.key_id.get(route.customer_id, "") == route.key_id
+            and self.refusal(route.uid, route.domain) is None
+        )
 
     def refusal(self, uid: int, domain: str) -> Reason | None:
         """Why the container may not announce the domain; None when it may."""

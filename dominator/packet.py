@@ -115,3 +115,8 @@ def build(values: Mapping[str, str | int], *, leave: bool = False) -> bytes:
 def as_leave(packet: bytes) -> bytes:
     """The packet that takes back what ``packet`` announced."""
     return packet[:3] + b"\x01" + packet[4:]
+
+
+def is_leave(packet: bytes) -> bool:
+    """True when the packet takes something back."""
+    return packet[3] == 1

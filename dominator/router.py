@@ -3,7 +3,6 @@
 import os
 import socket
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 # A router that is busy gets its packets in the next round.
@@ -24,22 +23,20 @@ class Router:
         self.pages_503 = directory / "pages-503.sock"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.settimeout(SEND_SECONDS)
+        self._sent = 0
+
+    def close(self) -> None:
+        self._socket.close()
 
     def send(self, packet: bytes) -> bool:
-        """False when the router is not there or too busy."""
+        """False when the router is not there or too busy; many are sent at a pace it can follow."""
         try:
             self._socket.sendto(packet, str(self.socket_path))
         except OSError:
             return False
-        return True
-
-    def send_all(self, packets: Iterable[bytes]) -> bool:
-        """Send many at a pace that the router's processes can follow; stop at the first failure."""
-        for number, packet in enumerate(packets, 1):
-            if not self.send(packet):
-                return False
-            if number % BATCH_PACKETS == 0:
-                time.sleep(BREATH_SECONDS)
+        self._sent += 1
+        if self._sent % BATCH_PACKETS == 0:
+            time.sleep(BREATH_SECONDS)
         return True
 
     def identity(self) -> tuple[object, ...] | None:

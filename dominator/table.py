@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal, cast
 
 from insula.dominator import packet
 from insula.vassals.errors import InvalidValue
@@ -10,6 +11,9 @@ from insula.vassals.spec import Reader
 
 # Apps announce every 10 s; three may be lost.
 SILENT_SECONDS = 35.0
+
+# (domain, address)
+Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,15 @@ class Route:
     cores: int = 1
     load: int = 0
     weight: int = 1
+
+    @property
+    def place(self) -> Place:
+        return self.domain, self.address
+
+    @property
+    def voucher(self) -> tuple[int, int, str]:
+        """By whose right it is a route."""
+        return self.uid, self.customer_id, self.key_id
 
     def packet(self, *, leave: bool = False) -> bytes:
         """What a router is told: only these keys, never one of the customer's own."""
@@ -60,23 +73,34 @@ class Route:
 
 
 class Table:
-    """The routes by (domain, address) and when each was last announced (monotonic seconds)."""
+    """The routes by (domain, address) and when each was last announced (monotonic seconds).
+
+    A withdrawn route is ``leaving`` until the router has heard of it: if its gate is killed first,
+    the next one tells the router, which else would believe the route for a day.
+    """
 
     def __init__(self) -> None:
-        self.routes: dict[tuple[str, str], Route] = {}
-        self._seen: dict[tuple[str, str], float] = {}
+        self.routes: dict[Place, Route] = {}
+        self.leaving: dict[Place, Route] = {}
+        self._seen: dict[Place, float] = {}
 
     def put(self, route: Route, *, now: float) -> bool:
-        """Add or refresh; True when the route is a new one."""
-        place = (route.domain, route.address)
-        is_new = place not in self.routes
-        self.routes[place] = route
-        self._seen[place] = now
-        return is_new
+        """Add or refresh; True when the route is a new one, or vouched for by another key."""
+        known = self.routes.get(route.place)
+        self.routes[route.place] = route
+        self.leaving.pop(route.place, None)
+        self._seen[route.place] = now
+        return known is None or known.voucher != route.voucher
 
-    def remove(self, domain: str, address: str) -> Route | None:
-        self._seen.pop((domain, address), None)
-        return self.routes.pop((domain, address), None)
+    def leave(self, place: Place) -> None:
+        """No longer a route, but the router may still have it."""
+        self._seen.pop(place, None)
+        if place in self.routes:
+            self.leaving[place] = self.routes.pop(place)
+
+    def gone(self, place: Place) -> None:
+        """The router has heard that the route left."""
+        self.leaving.pop(place, None)
 
     def silent(self, *, now: float) -> list[Route]:
         """The routes that nobody announced for too long."""
@@ -84,31 +108,66 @@ class Table:
             self.routes[place] for place, seen in self._seen.items() if now - seen > SILENT_SECONDS
         ]
 
+    def excuse(self, seconds: float) -> None:
+        """Nobody listened for so long: it is held against no route."""
+        self._seen = {place: seen + seconds for place, seen in self._seen.items()}
+
     def dump(self) -> bytes:
-        return json.dumps([asdict(route) for route in self.routes.values()]).encode()
+        live = [asdict(route) for route in self.routes.values()]
+        leaving = [asdict(route) | {"leaving": True} for route in self.leaving.values()]
+        return json.dumps([*live, *leaving]).encode()
 
     def load(self, data: bytes, *, now: float) -> None:
         """Take over what the last gate kept; each route counts as announced now.
 
         Raises InvalidValue when the text is not a table.
         """
-        try:
-            values: object = json.loads(data)
-        except ValueError as error:
-            raise InvalidValue("table.json: is not JSON") from error
-        items = Reader({"table": values}, "table.json").items("table")
-        for i, value in enumerate(items):
-            self.put(Route.from_json(value, f"table.json[{i}]"), now=now)
+        for i, value in enumerate(Reader({"table": _json(data)}, "table.json").items("table")):
+            path = f"table.json[{i}]"
+            route = Route.from_json(value, path)
+            self.put(route, now=now)
+            if isinstance(value, Mapping) and value.get("leaving") is True:
+                self.leave(route.place)
+
+    def redo(self, journal: bytes, *, now: float) -> None:
+        """Do again what the journal says; it ends at a line that was cut.
+
+        Every line states what became of one place, so lines that the saved table knows do no harm.
+        """
+        for line in journal.splitlines():
+            try:
+                read = Reader(_json(line), "table.journal")
+                kind = read.choice("is", ("routed", "leaving", "gone"))
+                route = Route.from_json(read.field("route"), "table.journal")
+            except InvalidValue:
+                return
+            self.put(route, now=now)
+            if kind != "routed":
+                self.leave(route.place)
+            if kind == "gone":
+                self.gone(route.place)
 
 
-def markers(domains: Mapping[str, int], *, pages_503: str, pages_421: str) -> dict[str, bytes]:
-    """The platform's own nodes by key: a marker for each attached domain, and the fallback.
+def journal_line(kind: Literal["routed", "leaving", "gone"], route: Route) -> bytes:
+    """What the journal says about one place from now on."""
+    return json.dumps({"is": kind, "route": asdict(route)}).encode() + b"\n"
 
-    The slash in these keys is in no host name: the patched router refuses it in a Host header.
-    The fallback is the last: a router process without it is not whole yet and serves no wildcard.
+
+def _json(data: bytes) -> object:
+    try:
+        return cast(object, json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue("the kept table is not JSON") from error
+
+
+def marker(name: str) -> str:
+    """The key by which the router knows that a domain is attached.
+
+    The slash is in no host name: the patched router refuses it in a Host header.
     """
-    keys = {f"mapped/{name}": pages_503 for name in domains} | {"unknown/": pages_421}
-    return {
-        key: packet.build({"key": key, "address": address, "weight": 1})
-        for key, address in keys.items()
-    }
+    return f"mapped/{name}"
+
+
+def marker_packet(key: str, page: str) -> bytes:
+    """The platform's own node behind a marker or behind the fallback."""
+    return packet.build({"key": key, "address": page, "weight": 1})

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from insula.dominator import packet
-from insula.dominator.gate import Gate
+from insula.dominator.events import Clock, Heard
+from insula.dominator.gate import Gate, Verdict, socket_name
 from insula.dominator.ownership import Ownership
 from insula.dominator.reasons import Reason
 from insula.dominator.table import SILENT_SECONDS, Route, Table
@@ -44,13 +45,19 @@ STATE = DesiredState(
 
 
 def _gate() -> Gate:
-    return Gate(
-        Ownership(STATE),
-        IPv4Network("10.0.0.0/8"),
-        "/run/insula/apps",
-        lambda uid, name: name == "a.sock",
-        NOW - 100.0,
-    )
+    return Gate(Ownership(STATE), IPv4Network("10.0.0.0/8"), "/run/insula/apps")
+
+
+def _decide(
+    gate: Gate, data: bytes, *, uid: int = 30001, sender: int = 30001, now: float = NOW
+) -> Verdict:
+    """What the gate says about a datagram; a.sock is the one socket there is."""
+    try:
+        parsed = packet.parse(data)
+    except packet.MalformedPacket:
+        return gate.decide(Heard(uid, sender, None, False), Clock(now, now))
+    heard = Heard(uid, sender, parsed, socket_name(parsed) == "a.sock")
+    return gate.decide(heard, Clock(now, now))
 
 
 def _signed(
@@ -68,11 +75,11 @@ def _signed(
 
 
 def _reason(data: bytes, *, uid: int = 30001, sender: int = 30001) -> Reason | None:
-    return _gate().decide(data, socket_uid=uid, sender_uid=sender, now=NOW).reason
+    return _decide(_gate(), data, uid=uid, sender=sender).reason
 
 
 def test_a_signed_announcement_becomes_a_route_to_the_host_path() -> None:
-    verdict = _gate().decide(_signed(), socket_uid=30001, sender_uid=30001, now=NOW)
+    verdict = _decide(_gate(), _signed())
     assert verdict.reason is None and verdict.route is not None
     assert verdict.route.address == "/run/insula/apps/30001/sockets/a.sock"
 
@@ -115,16 +122,48 @@ def test_an_app_that_left_comes_back_in_the_same_second_and_its_leave_works_once
     gate = _gate()
     leave = _signed(unix=NOW + 1, leave=True)
     packets = [_signed(unix=NOW - 5), leave, _signed(unix=NOW), leave, _signed(unix=NOW - 5)]
-    reasons = [
-        gate.decide(item, socket_uid=30001, sender_uid=30001, now=NOW).reason for item in packets
-    ]
+    reasons = [_decide(gate, item).reason for item in packets]
     assert reasons == [None, None, None, Reason.REPLAYED, Reason.REPLAYED]
 
 
-def test_what_is_older_than_the_gate_is_refused() -> None:
-    gate = dataclasses.replace(_gate(), started=NOW + 0.5)
-    verdict = gate.decide(_signed(unix=NOW - 1), socket_uid=30001, sender_uid=30001, now=NOW)
-    assert verdict.reason is Reason.STALE
+def test_what_is_older_than_a_gate_without_a_history_is_refused() -> None:
+    gate = dataclasses.replace(_gate(), not_before=NOW - 0.5)
+    assert _decide(gate, _signed(unix=NOW - 2)).reason is Reason.STALE
+    assert _decide(gate, _signed(unix=NOW)).reason is None
+
+
+def test_a_clock_that_goes_back_silences_no_app() -> None:
+    gate = dataclasses.replace(_gate(), not_before=NOW - 0.5)
+    assert _decide(gate, _signed()).reason is None
+    before = NOW - 3600
+    assert _decide(gate, _signed(unix=before), now=before).reason is None
+    assert _decide(gate, _signed(unix=before), now=before).reason is Reason.REPLAYED
+    assert _decide(gate, _signed(unix=before + 10), now=before + 10).reason is None
+    assert _decide(gate, _signed(unix=NOW), now=NOW).reason is Reason.REPLAYED
+
+
+def test_a_clock_that_goes_forward_and_back_opens_no_door_for_a_replay() -> None:
+    gate = _gate()
+    assert _decide(gate, _signed()).reason is None
+    gate.history.forget(Clock(NOW + 3600, NOW + 1))
+    assert _decide(gate, _signed(), now=NOW + 2).reason is Reason.REPLAYED
+
+
+def test_the_next_gate_knows_what_was_accepted() -> None:
+    first, second = _gate(), _gate()
+    second.history.load(_decide(first, _signed()).record + b"cut", Clock(NOW, 0.0))
+    assert _decide(second, _signed()).reason is Reason.REPLAYED
+    assert _decide(second, _signed(unix=NOW - 1)).reason is Reason.REPLAYED
+    assert _decide(second, _signed(unix=NOW + 1)).reason is None
+
+
+def test_what_was_accepted_is_forgotten_when_it_can_not_come_again() -> None:
+    gate = _gate()
+    _decide(gate, _signed())
+    gate.history.forget(Clock(NOW + 18, NOW + 18))
+    assert len(gate.history) == 1
+    gate.history.forget(Clock(NOW + 19, NOW + 19))
+    assert len(gate.history) == 0
 
 
 def test_a_table_comes_back_whole_and_silent_routes_are_found() -> None:
