@@ -10,7 +10,9 @@ from insula.configurator.keys import KeyStore, ask_operator
 from insula.configurator.reconcile import Reconciler, locked, reap_all, reconciler
 from insula.configurator.wake import Waker, wake
 from insula.emperor.daemon import loop
-from insula.emperor.daemon.feed import FeedClient, fetch_from, merged, read_local
+from insula.emperor.daemon.beat import Beat
+from insula.emperor.daemon.desired import merged
+from insula.emperor.daemon.feed import FeedClient, fetch_from, read_local
 from insula.emperor.daemon.log import Log
 from insula.emperor.errors import FeedError
 from insula.emperor.settings import Node, load, root_from_environment
@@ -63,7 +65,9 @@ def forever(node: Node, client: FeedClient, log: Log) -> None:
     daemon = Daemon(node, parts, fetcher, log)
     fetcher.start()
     log.info("started", node=str(node.paths.root), cgroups=parts.kernel.cgroups.version)
-    loop.forever(daemon.work, stopping=stopping, log=log)
+    beat = Beat(node.paths.beats)
+    loop.forever(daemon.work, stopping=stopping, log=log, beat=beat)
+    beat.end()
     log.info("stopped")
 
 

@@ -1,18 +1,23 @@
 """What is: the state of the node as the kernel and the disk have it, read and never changed."""
 
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from insula.configurator.files import Accounts, directories
+from insula.configurator.files import Directory, directories
+from insula.emperor.distros import builds, ground, upgrades
+from insula.emperor.distros.ground import Ground
 from insula.emperor.kernel import firewall
 from insula.emperor.kernel.cgroup import Cgroups, Limits
 from insula.emperor.kernel.network import Network
+from insula.emperor.release import DISTRO as API_DISTRO
 from insula.emperor.settings import Node
 from insula.emperor.storage import Storage
 from insula.vassals.spec import ContainerSpec
 
-_FILES = ("passwd", "group", "hosts", "hostname", "resolv.conf")
+_FILES = ("hosts", "hostname", "resolv.conf", *ground.FILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,13 @@ class ContainerActual:
 
 @dataclass(frozen=True, slots=True)
 class Actual:
-    """The node as it is; ``firewall`` is the loaded table's text, '' when none is."""
+    """The node as it is; ``firewall`` is the loaded table's text, '' when none is.
+
+    ``grounds`` has what each container shall stand on, as far as its distro is on this node.
+    """
 
     firewall: str
-    distros: Mapping[str, Accounts]
+    grounds: Mapping[int, Ground]
     resolv_conf: str
     extrausers: Mapping[str, str]
     containers: Mapping[int, ContainerActual]
@@ -70,7 +78,7 @@ def observe_container(
     uid, paths = spec.uid, node.paths
     wanted = [paths.container_files(uid) / name for name in _FILES]
     wanted += [paths.ssh / "authorized_keys" / str(uid), paths.cgroups(uid)]
-    wanted += [paths.keys(uid) / "signing.pem"]
+    wanted += [paths.keys(uid) / "signing.pem", paths.boot_ini(uid)]
     read = {path: read_bytes(path) for path in wanted}
     return ContainerActual(
         uid=uid,
@@ -79,7 +87,7 @@ def observe_container(
         has_network=has_network,
         limits=kernel.cgroups.limits(spec.customer_id, uid),
         cgroups=kernel.cgroups.directories(spec.customer_id, uid),
-        has_directories=all(item.path.is_dir() for item in directories(node, uid)),
+        has_directories=all(_is_whole(item) for item in directories(node, uid)),
         files={path: data for path, data in read.items() if data is not None},
         vassal=read_bytes(paths.vassals / f"{uid}.ini"),
     )
@@ -112,16 +120,17 @@ def firewall_file(node: Node) -> Path:
     return node.paths.run / "firewall.nft"
 
 
-def distro_accounts(node: Node, distros: Iterable[str]) -> dict[str, Accounts]:
-    """passwd and group of those distros that are on this node."""
-    found: dict[str, Accounts] = {}
-    for name in set(distros):
-        if name.startswith("."):
-            continue  # one that is being built
-        etc = node.paths.distros / name / "etc"
-        passwd, group = read_bytes(etc / "passwd"), read_bytes(etc / "group")
-        if passwd is not None and group is not None:
-            found[name] = Accounts(passwd.decode(errors="replace"), group.decode(errors="replace"))
+def observe_grounds(
+    node: Node, specs: Iterable[ContainerSpec], containers: Mapping[int, ContainerActual]
+) -> dict[int, Ground]:
+    """On which build each of some containers shall stand, and what is in it."""
+    held = upgrades.held(node.paths)
+    found: dict[int, Ground] = {}
+    for spec in specs:
+        boots = containers[spec.uid].vassal != spec.vassal.encode()
+        stands_on = ground.ground_of(node, spec, boots=boots, is_held=spec.distro in held)
+        if stands_on is not None:
+            found[spec.uid] = stands_on
     return found
 
 
@@ -135,11 +144,17 @@ def extrausers_texts(node: Node) -> dict[str, str]:
 
 def installed_distros(node: Node) -> tuple[str, ...]:
     """The names of the finished distros."""
+    return tuple(name for name in builds.names(node.paths) if name != API_DISTRO)
+
+
+def _is_whole(place: Directory) -> bool:
+    """A directory that a killed configurator left has not its owner yet."""
     try:
-        entries = sorted(path.name for path in node.paths.distros.iterdir() if path.is_dir())
+        found = os.lstat(place.path)
     except FileNotFoundError:
-        return ()
-    return tuple(name for name in entries if not name.startswith("."))
+        return False
+    wanted = (stat.S_IFDIR | place.mode, place.owner, place.owner)
+    return (found.st_mode, found.st_uid, found.st_gid) == wanted
 
 
 def read_bytes(path: Path) -> bytes | None:

@@ -4,22 +4,21 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from insula.configurator import status
+from insula.configurator import boots, status
+from insula.configurator.boots import Boots
+from insula.configurator.duties import Duties
 from insula.configurator.reconcile import Reconciler
 from insula.emperor.daemon import http
-from insula.emperor.daemon.feed import FeedClient, merged, read_local
+from insula.emperor.daemon.desired import merged
+from insula.emperor.daemon.feed import FeedClient, read_local
 from insula.emperor.daemon.log import Log
 from insula.emperor.errors import FeedError
+from insula.emperor.kernel import process
 from insula.emperor.settings import Node
 from insula.vassals.report import NodeReport
-from insula.vassals.spec import ContainerSpec, DesiredState
+from insula.vassals.spec import DesiredState
 
-FULL_SECONDS = 300.0
-USAGE_SECONDS = 30.0
-REPORT_SECONDS = 60.0
-RETRY_SECONDS = 10.0
 BOOT_POLL_SECONDS = 0.03
-BOOT_GIVEN_UP_SECONDS = 20.0
 FEED_RETRY_SECONDS = (0.25, 5.0)
 
 
@@ -45,9 +44,9 @@ class Fetcher:
                     self.received_at = time.time()
                     self.news.set()
                 wait, told = FEED_RETRY_SECONDS[0], ""
-            except (FeedError, OSError) as error:
-                if str(error) != told:
-                    told = str(error)
+            except Exception as error:  # a daemon without this thread would be deaf
+                if (str(error) or repr(error)) != told:
+                    told = str(error) or repr(error)
                     self.log.warning("no feed, the containers stay as they are", error=told)
                 self.stopping.wait(wait)
                 wait = min(wait * 2, FEED_RETRY_SECONDS[1])
@@ -55,19 +54,15 @@ class Fetcher:
 
 @dataclass
 class Daemon:
-    """The main thread's state: when each of its duties is due, on the monotonic clock."""
+    """The main thread: asks what is due, does it, and waits."""
 
     node: Node
     reconciler: Reconciler
     fetcher: Fetcher
     log: Log
-    booting: dict[int, float] = field(default_factory=dict)
+    duties: Duties = field(default_factory=Duties)
+    boots: Boots = field(default_factory=lambda: Boots({}))
     used_bytes: dict[int, int] = field(default_factory=dict)
-    _ending: set[int] = field(default_factory=set)
-    _full_due: float = 0.0
-    _retry_due: float = 0.0
-    _usage_due: float = 0.0
-    _report_due: float = 0.0
     _local_mtime: int = 0
 
     def work(self) -> None:
@@ -75,9 +70,11 @@ class Daemon:
         now = time.monotonic()
         desired = self.desired()
         self._apply(desired, now)
-        self._watch_boots(desired, now)
-        self._write_usage(now)
-        self._report(desired, now)
+        self._watch_boots(desired)
+        if self.duties.take_usage(now):
+            self.write_usage()
+        if self.duties.take_report(now):
+            self._report(desired, now)
         self._wait()
 
     def desired(self) -> DesiredState:
@@ -85,59 +82,44 @@ class Daemon:
         return merged(read_local(self.node.paths.local_json), self.fetcher.client.state)
 
     def _apply(self, desired: DesiredState, now: float) -> None:
-        full = now >= self._full_due or self._keys_came(desired, now)
-        news = self.fetcher.news.is_set()
+        is_full = self.duties.is_full_due(now) or self._keys_came(desired, now)
+        is_news = self.fetcher.news.is_set()
         mtime = self.node.paths.local_json.stat().st_mtime_ns
-        retry = now >= self._retry_due and bool(self.reconciler.errors)
-        if not (full or news or retry or mtime != self._local_mtime):
+        is_retry = self.duties.is_retry_due(now, has_errors=bool(self.reconciler.errors))
+        if not (is_full or is_news or is_retry or mtime != self._local_mtime):
             return
-        if news:
+        if is_news:
             self.fetcher.news.clear()
             desired = self.desired()
-        # Both are set back when the round is through: one that fails whole is made again, in full.
-        full_due, self._full_due = self._full_due, 0.0
+        full_before = self.duties.begin_round()
         received_at = self.fetcher.received_at or time.time()
-        outcome = self.reconciler.round(desired, full=full, received_at=received_at)
+        outcome = self.reconciler.round(desired, full=is_full, received_at=received_at)
+        self.duties.end_round(now, is_full=is_full, full_before=full_before)
         self._local_mtime = mtime
-        self._full_due = now + FULL_SECONDS if full else full_due
-        self._retry_due = now + RETRY_SECONDS
-        self.booting |= outcome.written
-        self._report_due = 0.0
+        self.boots = Boots({**self.boots.written, **outcome.written}, self.boots.ending)
 
     def _keys_came(self, desired: DesiredState, now: float) -> bool:
         """Ask again for signing keys that the API did not give; True when it has now."""
         keys = self.reconciler.keys
-        if keys is None or self._full_due == 0.0 or keys.is_complete(desired):
+        if keys is None or self.duties.full == 0.0 or keys.is_complete(desired):
             return False
         keys.keys(desired, now=now)
         return keys.is_complete(desired) and not self.fetcher.news.is_set()
 
-    def _watch_boots(self, desired: DesiredState, now: float) -> None:
-        """Report again as soon as what was just written runs: somebody waits for it."""
-        specs = {spec.uid: spec for spec in desired.containers}
-        for uid, written_at in list(self.booting.items()):
-            spec = specs.get(uid)
-            since = self._runs_since(spec) if spec else 0.0
-            if spec is None or since >= written_at - status.START_SLACK_SECONDS:
-                del self.booting[uid]
-                self._report_due = 0.0
-            elif time.time() - written_at > BOOT_GIVEN_UP_SECONDS:
-                del self.booting[uid]
-            elif since:
-                self._ending.add(uid)
-            elif uid in self._ending:
-                # The Emperor looked while the old instance still ended; by itself it looks again
-                # three seconds later.
-                self.reconciler.applier.wake()
-        self._ending &= set(self.booting)
-
-    def _runs_since(self, spec: ContainerSpec) -> float:
-        return status.running_since(self.reconciler.kernel, spec)
-
-    def _write_usage(self, now: float) -> None:
-        if now >= self._usage_due:
-            self._usage_due = now + USAGE_SECONDS
-            self.write_usage()
+    def _watch_boots(self, desired: DesiredState) -> None:
+        """Report again as soon as what was just written runs, and wake the Emperor for it."""
+        kernel = self.reconciler.kernel
+        started = {
+            spec.uid: status.started_at(kernel, spec)
+            for spec in desired.containers
+            if spec.uid in self.boots.written
+        }
+        found = boots.look(self.boots, started, now=time.clock_gettime(process.CLOCK))
+        self.boots = found.boots
+        if found.is_report_due:
+            self.duties.report = 0.0
+        if found.is_wake_due:
+            self.reconciler.applier.hands.wake()
 
     def write_usage(self) -> None:
         """Read the disk usage of all containers and keep it for the collector."""
@@ -146,36 +128,32 @@ class Daemon:
         status.write_usage(self.node, self.used_bytes, storage.limits())
 
     def _report(self, desired: DesiredState, now: float) -> None:
-        if now < self._report_due:
-            return
-        self._report_due = now + REPORT_SECONDS
         try:
             send_report(self.node, self.report(desired))
         except FeedError as error:
             self.log.warning("report not taken", error=error.message)
-            self._report_due = now + RETRY_SECONDS
+            self.duties.report_failed(now)
 
     def report(self, desired: DesiredState) -> NodeReport:
+        """What is true now: never a revision that was fetched and not yet applied."""
         return status.node_report(
             self.node,
             self.reconciler.kernel,
-            revision=self.fetcher.client.state.revision if self.fetcher.client.state else 0,
+            revision=self.reconciler.revision,
             specs=desired.containers,
             applied=self.reconciler.applied,
-            errors=self.reconciler.errors,
+            errors=self.reconciler.remarks | self.reconciler.errors,
             used_bytes=self.used_bytes,
-            booting=self.booting,
+            booting=self.boots.written,
         )
 
     def _wait(self) -> None:
-        if self.booting:
+        if self.boots.written:
             self.fetcher.news.wait(BOOT_POLL_SECONDS)
             return
-        dues = [self._full_due, self._usage_due, self._report_due]
-        if self.reconciler.errors:
-            dues.append(self._retry_due)
-        # A second at most: a signal and a new local.json are seen then.
-        self.fetcher.news.wait(max(0.0, min(1.0, min(dues) - time.monotonic())))
+        has_errors = bool(self.reconciler.errors)
+        left = self.duties.seconds_left(time.monotonic(), has_errors=has_errors)
+        self.fetcher.news.wait(left)
 
 
 def send_report(node: Node, report: NodeReport) -> None:

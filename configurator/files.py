@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from insula.emperor.distros import ground
+from insula.emperor.distros.ground import Ground, group_line, passwd_line
 from insula.emperor.settings import DOMINATOR_UID, Node
 from insula.vassals import identity
 from insula.vassals.spec import ContainerSpec
@@ -26,14 +28,6 @@ class Directory:
     owner: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """A distro's own passwd and group."""
-
-    passwd: str
-    group: str
-
-
 def directories(node: Node, uid: int) -> tuple[Directory, ...]:
     """The platform's places of one container, all below root's own directories."""
     paths = node.paths
@@ -49,7 +43,7 @@ def container_files(
     node: Node,
     spec: ContainerSpec,
     *,
-    accounts: Accounts,
+    stands_on: Ground,
     resolv_conf: str,
     cgroups: tuple[Path, ...],
     signing_key: str | None,
@@ -61,8 +55,6 @@ def container_files(
     hosts = f"127.0.0.1 localhost\n{address} {spec.hostname} {uid}.local\n"
     keys = "".join(f"{line}\n" for line in spec.ssh_keys)
     files = [
-        File(place / "passwd", _with_line(accounts.passwd, uid, passwd_line(spec))),
-        File(place / "group", _with_line(accounts.group, uid, group_line(uid))),
         File(place / "hosts", hosts.encode()),
         File(place / "hostname", f"{spec.hostname}\n".encode()),
         File(place / "resolv.conf", resolv_conf.encode()),
@@ -72,16 +64,9 @@ def container_files(
     if signing_key is not None:
         secret = signing_key.encode()
         files.append(File(paths.keys(uid) / "signing.pem", secret, mode=0o400, owner=uid))
-    return tuple(files)
-
-
-def passwd_line(spec: ContainerSpec) -> str:
-    """The user's name is the uid, for it never changes; the container's name is the comment."""
-    return f"{spec.uid}:x:{spec.uid}:{spec.uid}:{spec.name}:/containers/{spec.uid}:/bin/bash"
-
-
-def group_line(uid: int) -> str:
-    return f"{uid}:x:{uid}:"
+    # Last: the boot file says on which build all of this stands.
+    depending = ground.files_of(node, spec, stands_on)
+    return (*files, *(File(path, data) for path, data in depending.items()))
 
 
 def extrausers(
@@ -115,9 +100,3 @@ def _by_uid(text: str) -> dict[int, str]:
         if name.isascii() and name.isdecimal():
             found[int(name)] = line
     return found
-
-
-def _with_line(text: str, uid: int, line: str) -> bytes:
-    # A distro that names this number itself would give the customer a second name.
-    kept = [item for item in text.splitlines() if str(uid) not in item.split(":")[:3]]
-    return ("\n".join([*kept, line]) + "\n").encode()

@@ -12,6 +12,7 @@ from insula.configurator.files import (
     directories,
     extrausers,
 )
+from insula.emperor.distros import ground
 from insula.emperor.errors import StorageError
 from insula.emperor.kernel import firewall
 from insula.emperor.kernel.cgroup import Limits
@@ -74,6 +75,7 @@ class SetLimits:
     uid: int
     customer_id: int
     limits: Limits
+    is_first: bool
     step = "limits-ready"
 
     def describe(self) -> str:
@@ -125,10 +127,14 @@ Action = NodeAction | ContainerAction
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, in this order; ``refused`` says which containers are left alone, and why."""
+    """What to do, in this order; ``refused`` says which containers are left alone, and why.
+
+    ``remarks``: what a container's owner should know although it runs.
+    """
 
     actions: tuple[Action, ...]
     refused: dict[int, InsulaError]
+    remarks: dict[int, str] = field(default_factory=dict)
 
 
 def plan(
@@ -158,7 +164,15 @@ def plan(
         and spec.uid != identity.API_UID
         and actual.containers[spec.uid].is_there
     ]
-    return Plan(tuple(actions), refused)
+    return Plan(tuple(actions), refused, _remarks(specs, actual))
+
+
+def _remarks(specs: tuple[ContainerSpec, ...], actual: Actual) -> dict[int, str]:
+    return {
+        spec.uid: said
+        for spec in specs
+        if spec.uid in actual.grounds and (said := ground.remark(spec, actual.grounds[spec.uid]))
+    }
 
 
 def limits_of(spec: ContainerSpec) -> Limits:
@@ -193,7 +207,7 @@ def _container_actions(
     node: Node, spec: ContainerSpec, actual: Actual
 ) -> Iterator[ContainerAction]:
     check_vassal(node, spec)
-    if spec.distro not in actual.distros:
+    if spec.uid not in actual.grounds:
         raise StorageError(
             f"the distro {spec.distro} is not on this node",
             f"build it here with: insula distro build {spec.distro}",
@@ -206,7 +220,7 @@ def _container_actions(
     if not found.has_network:
         yield MakeNetwork(uid)
     if found.limits != limits_of(spec):
-        yield SetLimits(uid, spec.customer_id, limits_of(spec))
+        yield SetLimits(uid, spec.customer_id, limits_of(spec), is_first=found.limits is None)
     files = _changed_files(node, spec, actual, found)
     if files or not found.has_directories:
         yield WriteFiles(uid, directories(node, uid), files)
@@ -222,7 +236,7 @@ def _changed_files(
     wanted = container_files(
         node,
         spec,
-        accounts=actual.distros[spec.distro],
+        stands_on=actual.grounds[spec.uid],
         resolv_conf=actual.resolv_conf,
         cgroups=found.cgroups,
         signing_key=actual.signing_keys.get(spec.customer_id),

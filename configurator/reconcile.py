@@ -11,6 +11,7 @@ from pathlib import Path
 from insula.configurator import actual as actual_state
 from insula.configurator.actual import Actual, Kernel
 from insula.configurator.apply import Applier, Outcome
+from insula.configurator.hands import NodeHands
 from insula.configurator.keys import KeyStore
 from insula.configurator.plan import Plan, plan
 from insula.configurator.resolvers import resolv_conf
@@ -35,7 +36,10 @@ def kernel_of(node: Node) -> Kernel:
 
 @dataclass
 class Reconciler:
-    """Makes desired states true; remembers what it has made true, so a round looks at the rest."""
+    """Makes desired states true; remembers what it has made true, so a round looks at the rest.
+
+    ``revision`` is the last one that a whole round was made for: what the API may be told.
+    """
 
     node: Node
     kernel: Kernel
@@ -44,6 +48,8 @@ class Reconciler:
     log: Log
     applied: dict[int, ContainerSpec] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
+    remarks: dict[int, str] = field(default_factory=dict)
+    revision: int = 0
     _limits: dict[int, int] = field(default_factory=dict)
     _resolv_conf: str | None = None
 
@@ -55,7 +61,8 @@ class Reconciler:
             for spec in desired.containers
             if full or spec.uid in self.errors or self.applied.get(spec.uid) != spec
         ]
-        if full:
+        # What has failed may have been resized before it did.
+        if full or self.errors:
             self._limits = self.kernel.storage.limits()
         found = self._observe(specs, keys, full=full)
         return plan(self.node, tuple(specs), found, everyone=desired.containers), specs
@@ -64,13 +71,16 @@ class Reconciler:
         """Make ``desired`` true as far as it goes; what fails is tried again in the next round."""
         with locked(self.node.paths.run / "configurator.lock"):
             if full:
-                self.applier.prepare()
+                self.applier.hands.prepare()
             todo, specs = self.decide(desired, full=full)
             generations = {spec.uid: spec.generation for spec in specs}
             self._trace_received(todo, specs, received_at)
             outcome = self.applier.apply(todo, generations)
         for spec in specs:
             self._remember(spec, outcome)
+            self.remarks.pop(spec.uid, None)
+        self.revision = desired.revision
+        self.remarks |= todo.remarks
         return outcome
 
     def _remember(self, spec: ContainerSpec, outcome: Outcome) -> None:
@@ -90,12 +100,13 @@ class Reconciler:
                     "no resolver for the containers",
                     hint="/etc/resolv.conf names loopback addresses alone: put a real one there",
                 )
+        containers = actual_state.observe_containers(self.node, self.kernel, specs, self._limits)
         return Actual(
             firewall=actual_state.loaded_firewall(self.node, ask_kernel=full),
-            distros=actual_state.distro_accounts(self.node, [spec.distro for spec in specs]),
+            grounds=actual_state.observe_grounds(self.node, specs, containers),
             resolv_conf=self._resolv_conf,
             extrausers=actual_state.extrausers_texts(self.node),
-            containers=actual_state.observe_containers(self.node, self.kernel, specs, self._limits),
+            containers=containers,
             signing_keys=keys,
         )
 
@@ -118,7 +129,8 @@ def reconciler(
 ) -> Reconciler:
     """All the parts of one node's configurator put together."""
     kernel = kernel_of(node)
-    applier = Applier(node, kernel, log, Trace(node.paths, "configurator"), wake)
+    hands = NodeHands(node, kernel, wake)
+    applier = Applier(node, hands, log, Trace(node.paths, "configurator"))
     return Reconciler(node, kernel, keys, applier, log)
 
 

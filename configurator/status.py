@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from insula.configurator import boots
 from insula.configurator.actual import Kernel, installed_distros
 from insula.emperor.daemon.files import write_atomic
 from insula.emperor.kernel import process
@@ -10,22 +11,20 @@ from insula.emperor.settings import Node
 from insula.vassals.report import ContainerReport, NodeReport
 from insula.vassals.spec import ContainerSpec
 
-# The kernel keeps start times in hundredths of a second.
-START_SLACK_SECONDS = 0.05
 
-
-def running_since(kernel: Kernel, spec: ContainerSpec) -> float:
-    """The start of the container's first process in unix seconds, 0 when none lives."""
+def started_at(kernel: Kernel, spec: ContainerSpec) -> float:
+    """The start of the container's first process in seconds of the boot, 0 when none lives."""
     pid = kernel.cgroups.first_process(spec.customer_id, spec.uid)
-    return 0.0 if pid is None else process.running_since(pid)
+    return 0.0 if pid is None else process.started_at(pid)
 
 
 def _of_this_boot(kernel: Kernel, spec: ContainerSpec, written_at: float) -> float:
     if spec.state != "running":
         return 0.0
-    since = running_since(kernel, spec)
+    started = started_at(kernel, spec)
     # An instance from before the change still ends: it is not what somebody waits for.
-    return since if since >= written_at - START_SLACK_SECONDS else 0.0
+    is_new = started > 0.0 and started >= written_at - boots.START_SLACK_SECONDS
+    return process.unix_of(started) if is_new else 0.0
 
 
 def node_report(

@@ -50,8 +50,19 @@ def call(
     if len(data) > ANSWER_LIMIT_BYTES:
         raise FeedError(f"{method} {url}: the answer is larger than {ANSWER_LIMIT_BYTES} bytes")
     if not 200 <= answer.status < 300:
-        raise FeedError(f"{method} {url}: the API answered {answer.status} {answer.reason}")
+        said = _detail(data)
+        raise FeedError(f"{method} {url}: the API answered {answer.status} {answer.reason}{said}")
     try:
         return cast(object, json.loads(data)) if data else None
     except (ValueError, RecursionError) as error:
         raise FeedError(f"{method} {url}: the answer is not JSON") from error
+
+
+def _detail(data: bytes) -> str:
+    """The reason in a problem+json answer, empty when there is none."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return ""
+    detail = found.get("detail") if isinstance(found, dict) else None
+    return f": {detail[:300]}" if isinstance(detail, str) else ""

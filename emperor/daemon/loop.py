@@ -24,27 +24,42 @@ def forever(
     *,
     stopping: threading.Event,
     log: Log,
+    beat: Callable[[], None],
     pause_seconds: float = 0.0,
     retry_seconds: float = 1.0,
 ) -> None:
     """Call ``work`` until ``stopping`` is set; after a failure log it, wait and go on.
 
+    ``beat`` is called before each round: a round that hangs is silent (see Beat).
     The wait doubles from ``retry_seconds`` up to 30 s while failures follow one another.
     """
-    wait = retry_seconds
+    wait, told = retry_seconds, ""
     while not stopping.is_set():
+        beat()
         try:
             work()
-            wait = retry_seconds
-            stopping.wait(pause_seconds)
-        except InsulaError as error:
-            log.warning("round failed", error=error.message, hint=error.hint, retry_seconds=wait)
-            stopping.wait(wait)
-            wait = min(wait * 2, 30.0)
         except Exception as error:  # the loop outlives a bug in one round
-            log.error("round crashed", error=repr(error), traceback=traceback.format_exc())
+            # A full disk fails each round in the same way: once in the log is enough.
+            if repr(error) != told:
+                _tell(log, error, wait)
+            told = repr(error)
             stopping.wait(wait)
             wait = min(wait * 2, 30.0)
+            continue
+        if told:
+            log.info("rounds work again", after=told)
+        wait, told = retry_seconds, ""
+        stopping.wait(pause_seconds)
+
+
+def _tell(log: Log, error: Exception, wait: float) -> None:
+    match error:
+        case InsulaError():
+            log.warning("round failed", error=error.message, hint=error.hint, retry_seconds=wait)
+        case OSError():
+            log.warning("round failed", error=str(error), retry_seconds=wait)
+        case _:
+            log.error("round crashed", error=repr(error), traceback=traceback.format_exc())
 
 
 def run(main: Callable[[], None]) -> None:

@@ -1,11 +1,13 @@
 """Writes the steps of a change where `insula explain` and the benches read them."""
 
+import contextlib
 import json
 import os
 import time
 from pathlib import Path
 
 from insula.emperor.settings import Paths
+from insula.vassals.errors import InvalidValue
 from insula.vassals.report import StepState, TraceEvent
 
 KEPT_LINES = 400
@@ -29,7 +31,10 @@ class Trace:
         detail: str = "",
         at: float | None = None,
     ) -> None:
-        """Append one step; ``at`` is unix seconds, now when not given."""
+        """Append one step; ``at`` is unix seconds, now when not given.
+
+        A step that cannot be written is left out: a full run directory stops no work.
+        """
         event = TraceEvent(
             at=time.time() if at is None else at,
             uid=uid,
@@ -38,15 +43,18 @@ class Trace:
             state=state,
             detail=detail[:1000],
         )
-        path = self.paths.trace(self.writer, uid)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(event.to_json()) + "\n"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(fd, "a") as file:
-            file.write(line)
-            size = file.tell()
-        if size > _CUT_AT_BYTES:
-            _keep_last(path)
+        with contextlib.suppress(OSError):
+            _append(self.paths.trace(self.writer, uid), json.dumps(event.to_json()) + "\n")
+
+
+def _append(path: Path, line: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(fd, "a") as file:
+        file.write(line)
+        size = file.tell()
+    if size > _CUT_AT_BYTES:
+        _keep_last(path)
 
 
 def _keep_last(path: Path) -> None:
@@ -64,5 +72,13 @@ def read(paths: Paths, uid: int) -> list[TraceEvent]:
             text = paths.trace(writer, uid).read_text()
         except FileNotFoundError:
             continue
-        events += [TraceEvent.from_json(json.loads(line)) for line in text.splitlines()]
+        events += [event for line in text.splitlines() if (event := _event(line))]
     return sorted(events, key=lambda event: event.at)
+
+
+def _event(line: str) -> TraceEvent | None:
+    """A line that a full disk or a kill has cut counts as none."""
+    try:
+        return TraceEvent.from_json(json.loads(line))
+    except (ValueError, InvalidValue):
+        return None

@@ -1,75 +1,48 @@
-"""The daemon looks after what boots: it reports what runs, and wakes the Emperor for a reboot."""
+"""What boots is looked after: it is reported when it runs, and the Emperor woken for a reboot."""
 
-from types import SimpleNamespace
-from typing import Any, cast
-
-import pytest
-
-from insula.configurator import daemon
-from insula.configurator.daemon import Daemon
-from insula.vassals.spec import DesiredState
-from tests.unit.configurator.examples import NODE, container
+from insula.configurator.boots import GIVEN_UP_SECONDS, Boots, Looked, look
 
 WRITTEN_AT = 200.0
-STATE = DesiredState("x", 5, (container(),), (), ())
+UID = 30001
 
 
-class Boots:
-    """A daemon for which container 30001 was written at 200; counts how often it wakes."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.wakes = 0
-        self.now = WRITTEN_AT
-        self.since = 0.0
-        monkeypatch.setattr(daemon, "time", SimpleNamespace(time=lambda: self.now))
-        monkeypatch.setattr(Daemon, "_runs_since", lambda *_: self.since)
-        applier = SimpleNamespace(wake=self.wake)
-        parts: Any = SimpleNamespace(applier=applier)
-        self.daemon = Daemon(NODE, parts, cast(Any, None), cast(Any, None))
-        self.daemon.booting = {30001: WRITTEN_AT}
-        self.daemon._report_due = 1000.0
-
-    def wake(self) -> None:
-        self.wakes += 1
-
-    def sees(self, *starts: float) -> None:
-        """One look each: the start of the container's first process, 0 when none lives."""
-        for since in starts:
-            self.since = since
-            self.daemon._watch_boots(STATE, 0.0)
+def looks(*starts: float, boots: Boots | None = None, now: float = WRITTEN_AT) -> list[Looked]:
+    """One look each: the start of the container's first process, 0 when none lives."""
+    boots = boots or Boots({UID: WRITTEN_AT})
+    found = []
+    for start in starts:
+        found.append(look(boots, {UID: start}, now=now))
+        boots = found[-1].boots
+    return found
 
 
-@pytest.fixture
-def boots(monkeypatch: pytest.MonkeyPatch) -> Boots:
-    return Boots(monkeypatch)
+def wakes(*starts: float) -> list[bool]:
+    return [found.is_wake_due for found in looks(*starts)]
 
 
-def test_the_emperor_is_woken_when_the_old_instance_has_ended(boots: Boots) -> None:
-    boots.sees(100.0, 100.0)
-    assert boots.wakes == 0
-    boots.sees(0.0)
-    assert boots.wakes == 1
+def test_the_emperor_is_woken_when_the_old_instance_has_ended() -> None:
+    assert wakes(100.0, 100.0, 0.0) == [False, False, True]
 
 
-def test_a_first_boot_needs_no_second_wake(boots: Boots) -> None:
-    boots.sees(0.0, 0.0, 201.0)
-    assert boots.wakes == 0
+def test_a_first_boot_needs_no_second_wake() -> None:
+    assert wakes(0.0, 0.0, 201.0) == [False] * 3
 
 
-def test_a_report_is_due_as_soon_as_the_new_instance_runs(boots: Boots) -> None:
-    boots.sees(100.0, 0.0)
-    assert boots.daemon._report_due == 1000.0
-    boots.sees(200.1)
-    assert (boots.daemon._report_due, boots.daemon.booting) == (0.0, {})
+def test_a_report_is_due_as_soon_as_the_new_instance_runs() -> None:
+    found = looks(100.0, 0.0, 200.1)
+    assert [item.is_report_due for item in found] == [False, False, True]
+    assert found[-1].boots == Boots({})
 
 
-def test_after_the_boot_nothing_is_woken_any_more(boots: Boots) -> None:
-    boots.sees(100.0, 0.0, 200.1, 0.0)
-    assert boots.wakes == 1
+def test_after_the_boot_nothing_is_woken_any_more() -> None:
+    assert wakes(100.0, 0.0, 200.1, 0.0) == [False, True, False, False]
 
 
-def test_a_boot_that_never_comes_is_given_up(boots: Boots) -> None:
-    boots.sees(100.0)
-    boots.now = WRITTEN_AT + daemon.BOOT_GIVEN_UP_SECONDS + 1
-    boots.sees(0.0, 0.0)
-    assert (boots.wakes, boots.daemon.booting, boots.daemon._ending) == (0, {}, set())
+def test_a_boot_that_never_comes_is_given_up() -> None:
+    ending = looks(100.0)[-1].boots
+    late = looks(0.0, boots=ending, now=WRITTEN_AT + GIVEN_UP_SECONDS + 1)[-1]
+    assert late == Looked(Boots({}), is_report_due=False, is_wake_due=False)
+
+
+def test_what_is_no_longer_wanted_is_not_waited_for() -> None:
+    assert look(Boots({UID: WRITTEN_AT}), {}, now=WRITTEN_AT).boots == Boots({})

@@ -1,6 +1,8 @@
 """The files of a container and the accounts that sshd reads."""
 
-from insula.configurator.files import Accounts, container_files, extrausers
+from insula.configurator.files import container_files, extrausers
+from insula.emperor.distros.builds import Build
+from insula.emperor.distros.ground import Ground
 from tests.unit.configurator.examples import NODE, container
 
 
@@ -8,7 +10,7 @@ def texts(passwd: str = "root:x:0:0::/root:/bin/sh\n", key: str | None = None) -
     files = container_files(
         NODE,
         container(),
-        accounts=Accounts(passwd, "root:x:0:\n"),
+        stands_on=Ground(Build("default", 7), passwd, "root:x:0:\n"),
         resolv_conf="nameserver 192.0.2.1\n",
         cgroups=(),
         signing_key=key,
@@ -35,7 +37,7 @@ def test_the_signing_key_is_the_containers_alone() -> None:
     files = container_files(
         NODE,
         container(),
-        accounts=Accounts("", ""),
+        stands_on=Ground(Build("default", 7), "", ""),
         resolv_conf="",
         cgroups=(),
         signing_key="secret",

@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 
 from insula.configurator.actual import Actual, ContainerActual
-from insula.configurator.files import Accounts, container_files, extrausers
+from insula.configurator.files import container_files, extrausers
 from insula.configurator.plan import limits_of, plan
+from insula.emperor.distros.builds import Build
+from insula.emperor.distros.ground import Ground
 from insula.emperor.kernel import firewall
 from insula.emperor.kernel.cgroup import Limits
 from insula.vassals import identity
 from insula.vassals.spec import ContainerSpec
 from tests.unit.configurator.examples import NODE, container
 
-ACCOUNTS = Accounts("root:x:0:0::/root:/bin/sh\n", "root:x:0:\n")
+GROUND = Ground(Build("default", 7), "root:x:0:0::/root:/bin/sh\n", "root:x:0:\n")
 FIREWALL = firewall.ruleset(
     table=NODE.nft_table,
     prefix=NODE.link_prefix,
@@ -26,7 +28,7 @@ FIREWALL = firewall.ruleset(
 def in_place(spec: ContainerSpec) -> ContainerActual:
     """A container as it is when its spec has been applied."""
     files = container_files(
-        NODE, spec, accounts=ACCOUNTS, resolv_conf="r\n", cgroups=(), signing_key=None
+        NODE, spec, stands_on=GROUND, resolv_conf="r\n", cgroups=(), signing_key=None
     )
     return ContainerActual(
         uid=spec.uid,
@@ -44,7 +46,7 @@ def actual(*found: ContainerActual, accounts_of: tuple[ContainerSpec, ...] = ())
     lines = extrausers(NODE, accounts_of, {})
     return Actual(
         firewall=FIREWALL,
-        distros={"default": ACCOUNTS},
+        grounds={item.uid: GROUND for item in found},
         resolv_conf="r\n",
         extrausers={file.path.name: file.data.decode() for file in lines},
         containers={item.uid: item for item in found},
@@ -65,8 +67,8 @@ def test_a_new_container_gets_its_vassal_file_last() -> None:
         "30001: make a home of 1073741824 bytes",
         "30001: make the network",
         "30001: limit memory to 67108864 bytes, cpu to 50 %, processes to 64",
-        "30001: write passwd, group, hosts, hostname, resolv.conf, "
-        "authorized_keys/30001, cgroups/30001",
+        "30001: write hosts, hostname, resolv.conf, authorized_keys/30001, cgroups/30001, "
+        "passwd, group, localtime, timezone, environment, 30001.ini",
         "30001: write the vassal file of generation 1",
     ]
 
@@ -130,6 +132,8 @@ def test_a_refused_container_is_not_touched_and_the_next_one_goes_on(
 ) -> None:
     specs = (container(**changes), container(30003))
     state = actual(ContainerActual(uid=30001), ContainerActual(uid=30003), accounts_of=specs)
+    if changes.get("distro") == "missing":
+        state = replace(state, grounds={30003: GROUND})
     found = plan(NODE, specs, state, everyone=specs)
     assert set(found.refused) == {30001}
     assert {item.uid for item in found.actions if hasattr(item, "uid")} == {30003}

@@ -7,6 +7,7 @@ import pytest
 
 from insula.configurator import status
 from insula.configurator.actual import Kernel
+from insula.emperor.kernel import process
 from insula.emperor.settings import Node, NodeSettings, Paths
 from tests.unit.configurator.examples import container
 
@@ -15,7 +16,8 @@ KERNEL = cast(Kernel, None)  # nothing asks it here: the start of the process is
 
 def since(monkeypatch: pytest.MonkeyPatch, *, started: float, booting: dict[int, float]) -> float:
     """What a report says when the container's first process was started then."""
-    monkeypatch.setattr(status, "running_since", lambda *_: started)
+    monkeypatch.setattr(status, "started_at", lambda *_: started)
+    monkeypatch.setattr(process, "unix_of", lambda moment: moment)
     spec = container()
     found = status.node_report(
         Node(Paths(Path("/nowhere")), NodeSettings()),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from insula.emperor.daemon.feed import FeedClient, merged
+from insula.emperor.daemon.desired import merged
+from insula.emperor.daemon.feed import FeedClient
 from insula.emperor.errors import FeedError
 from insula.vassals.spec import DesiredState, DomainSpec
 from tests.unit.vassals.test_spec import SHOP, STATE
@@ -42,6 +43,7 @@ REFUSED: dict[str, object] = {
     "a list": [],
     "an older revision": dataclasses.replace(STATE, revision=3).to_json(),
     "another installation": dataclasses.replace(STATE, installation="i2", revision=9).to_json(),
+    "a container twice": dataclasses.replace(STATE, revision=9, containers=(SHOP, SHOP)).to_json(),
     "a broken container": {**STATE.to_json(), "revision": 9, "containers": [{}]},
 }
 

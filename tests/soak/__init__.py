@@ -1,0 +1,1 @@
+"""Long tests, run by hand: bin/test --soak."""
