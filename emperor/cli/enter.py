@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from insula.emperor.distros import ground
 from insula.emperor.errors import KernelError
 from insula.emperor.kernel import namespaces, privileges
 from insula.emperor.settings import Node
@@ -43,16 +44,15 @@ def enter(node: Node, uid: str, command: tuple[str, ...], term: str) -> None:
     run_inside(node, identity.parse_uid(uid), list(command) or [SHELL, "-l"], term=term)
 
 
-def environment(uid: int, *, term: str) -> dict[str, str]:
+def environment(uid: int, *, term: str, language: dict[str, str]) -> dict[str, str]:
     """The clean environment of a process inside; nothing of the operator's comes along."""
-    return {
+    return language | {
         "HOME": f"/containers/{uid}",
         "SHELL": SHELL,
         "USER": str(uid),
         "LOGNAME": str(uid),
         "PATH": PATH,
         "TERM": term if _TERM.fullmatch(term) else "dumb",
-        "LANG": "C.UTF-8",
     }
 
 
@@ -70,13 +70,14 @@ def run_inside(node: Node, uid: int, command: list[str], *, term: str) -> None:
     if os.geteuid() != 0:
         raise InsulaError("only root can enter a container", "use sudo, or ssh into it")
     door = namespaces.find(node.paths.cgroups(uid), uid=uid)
+    environ = environment(uid, term=term, language=ground.environment_of(node.paths, uid))
     if not (os.isatty(0) and os.isatty(1)):
         _keep_terminal()
     _seal_imports()
     code = CANNOT_RUN
     try:
         namespaces.go_inside(door)
-        code = _fork_and_wait(uid, command, environment(uid, term=term))
+        code = _fork_and_wait(uid, command, environ)
     except (InsulaError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     finally:

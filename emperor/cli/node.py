@@ -33,6 +33,7 @@ def node() -> None:
 @click.option("--base-domain", help="Containers answer on <name>.BASE (insula.localhost).")
 @click.option("--network", help="The containers' addresses (10.0.0.0/8).")
 @click.option("--no-demo", is_flag=True, help="Make no demo customer.")
+@click.option("--minimal", is_flag=True, help="Python alone in the first distro, less disk.")
 @click.option("--started", type=float, hidden=True, help="When bin/up began, unix seconds.")
 @as_json
 @click.pass_context
@@ -44,6 +45,7 @@ def up(
     base_domain: str | None,
     network: str | None,
     no_demo: bool,
+    minimal: bool,
     started: float | None,
     json_here: bool,
 ) -> None:
@@ -57,6 +59,7 @@ def up(
         base_domain=base_domain,
         network=network,
         with_demo=not no_demo,
+        minimal=minimal,
     )
     progress = Progress(time.time() if started is None else started)
     result = steps.up(invocation(context).root, wanted, progress)
@@ -159,6 +162,40 @@ def removed(
         return
     for item in items:
         click.echo(f"{item.name:<20} {aside.age_text(item)}{'  deleted' if purge else ''}")
+
+
+@node.command()
+@click.argument("name", required=False)
+@click.option("--list", "list_them", is_flag=True, help="Only name the copies, the oldest first.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+@click.pass_context
+def restore(
+    context: click.Context, name: str | None, list_them: bool, yes: bool, json_here: bool
+) -> None:
+    """Put a copy of the API's database in place, the newest or NAME; sites go on.
+
+    What the node knows and the copy does not is taken over from the node: customers, containers,
+    domains. Lost are tokens, e-mail addresses and log entries that are younger than the copy. The
+    name `current` keeps the database and only takes over, `new` takes all from the node.
+    """
+    from insula.emperor import apidata
+
+    found = started_node_of(context)
+    as_json_ = json_here or invocation(context).json
+    if list_them:
+        names = apidata.backups(found.paths)
+        click.echo(json.dumps(names, indent=2) if as_json_ else "\n".join(names))
+        return
+    if not yes:
+        click.confirm("Replace the API's database? The old one is kept beside it", abort=True)
+    done = apidata.restore(found, name, Progress(time.time()))
+    if as_json_:
+        click.echo(json.dumps(done, indent=2))
+        return
+    for key, value in done.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        click.echo(f"{key:<12} {shown if shown not in (None, '') else '-'}")
 
 
 @node.command(hidden=True)

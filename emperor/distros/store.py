@@ -1,13 +1,12 @@
-"""The distros of a node: which there are, who stands on them, swapping and deleting trees."""
+"""The distros of a node: which there are, who stands on them, and removing one."""
 
 import re
-import time
-from pathlib import Path
 
+from insula.emperor.distros import builds, grounding, making, upgrades
 from insula.emperor.errors import PreparationError
-from insula.emperor.kernel.exchange import exchange
+from insula.emperor.release import DISTRO as API_DISTRO
 from insula.emperor.settings import Node
-from insula.emperor.storage import Storage, driver
+from insula.emperor.storage import driver
 from insula.vassals import names
 from insula.vassals.errors import InvalidValue
 
@@ -24,11 +23,7 @@ class UnknownDistro(PreparationError):
 
 def listed(node: Node) -> list[str]:
     """The names of the distros that containers may use."""
-    try:
-        entries = sorted(node.paths.distros.iterdir())
-    except FileNotFoundError:
-        return []
-    return [path.name for path in entries if not path.name.startswith(".") and path.is_dir()]
+    return [name for name in builds.names(node.paths) if name != API_DISTRO]
 
 
 def users(node: Node, name: str) -> list[str]:
@@ -41,12 +36,16 @@ def users(node: Node, name: str) -> list[str]:
     ]
 
 
-def remove(node: Node, name: str) -> None:
-    """Delete a distro that no container uses. Raises DistroInUse or InvalidValue."""
+def require(node: Node, name: str) -> None:
+    """Raises UnknownDistro or InvalidValue unless this node has the distro."""
     check_name(name)
-    target = node.paths.distros / name
-    if not target.is_dir():
+    if builds.current(node.paths, name) is None:
         raise UnknownDistro(f"there is no distro {name}", "insula distro list")
+
+
+def remove(node: Node, name: str) -> None:
+    """Delete a distro that no container uses. Raises DistroInUse, UnknownDistro or InvalidValue."""
+    require(node, name)
     if name == node.settings.default_distro:
         raise DistroInUse(f"{name} is the default distro of new containers", "it stays")
     inside = users(node, name)
@@ -55,43 +54,17 @@ def remove(node: Node, name: str) -> None:
             f"distro {name} is in use by {', '.join(inside[:10])}",
             "give these containers another distro or destroy them first",
         )
-    aside = target.with_name(f".{name}.old-{time.time_ns()}")
-    target.rename(aside)
-    collect_old(node, driver(node))
-
-
-def put_in_place(unfinished: Path, target: Path) -> None:
-    """Give a finished tree its name in one step; the old tree goes aside under a dot name."""
-    if not target.exists():
-        unfinished.rename(target)
-        return
-    exchange(unfinished, target)
-    unfinished.rename(target.with_name(f".{target.name}.old-{time.time_ns()}"))
-
-
-def collect_old(node: Node, storage: Storage) -> None:
-    """Delete replaced trees that no container stands on any more."""
-    old = [path for path in node.paths.distros.glob(".*") if ".old-" in path.name]
-    if not old:
-        return
-    mounted = _mounted_roots()
-    for path in old:
-        if not any(path.name in line for line in mounted):
-            storage.delete_tree(path)
-
-
-def _mounted_roots() -> set[str]:
-    # Fourth field: which directory of its file system a mount shows, under its name of now.
-    found: set[str] = set()
-    for path in Path("/proc").glob("[0-9]*/mountinfo"):
-        try:
-            found.update(line.split(" ")[3] for line in path.read_text().splitlines())
-        except OSError:
-            continue
-    return found
+    with builds.changing(node.paths):
+        builds.adopt(node.paths)
+        upgrades.forget(node.paths, name)
+        (node.paths.distros / name).unlink()
+        making.sweep(node, driver(node))
+    grounding.tell(node)
 
 
 def check_name(name: str) -> None:
     """Raises InvalidValue unless it can be the name of a distro."""
     if not names.is_token(name) or name.startswith("."):
         raise InvalidValue(f"{name!r} is not a distro's name", "use letters, digits, '-' and '_'")
+    if name == API_DISTRO:
+        raise InvalidValue(f"{name} is the API's own", "an upgrade of the default distro renews it")

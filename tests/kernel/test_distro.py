@@ -21,7 +21,12 @@ pytestmark = pytest.mark.kernel
 
 @pytest.fixture
 def node() -> Iterator[Node]:
-    root = Path(tempfile.mkdtemp(prefix="insula-test-distro-"))
+    for left in Path("/tmp").glob("insula-test-distro-*-*"):
+        # what a test run that was killed has left
+        if not Path("/proc", left.name.split("-")[3]).exists():
+            driver(Node(Paths(left), NodeSettings())).release()
+            shutil.rmtree(left)
+    root = Path(tempfile.mkdtemp(prefix=f"insula-test-distro-{os.getpid()}-", dir="/tmp"))
     node = Node(Paths(root), NodeSettings(pool_bytes=1 << 30))
     try:
         node.paths.lib.mkdir(parents=True)
@@ -51,8 +56,15 @@ def pack(tmp_path: Path, word: str) -> Path:
 
 def build(node: Node, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "packed", lambda *_, fresh: packed)
-    recipe = Recipe("bookworm", (), ("python3",))
+    recipe = Recipe(suite="bookworm", sources=(), packages=("python3",))
     building.build(node, "one", recipe, lambda _: None)
+
+
+def shown(node: Node) -> list[str]:
+    """What lies in the directory of distros, without the builds' numbers."""
+    names = sorted(path.name for path in node.paths.distros.iterdir())
+    kinds = {True: "facts", False: "build"}
+    return [kinds[name.endswith(".json")] if name.startswith(".one+") else name for name in names]
 
 
 def test_a_finished_tree_holds_no_device_no_set_uid_and_no_secret(
@@ -75,7 +87,7 @@ def test_a_new_build_takes_the_old_ones_place(
     build(node, pack(tmp_path, "first"), monkeypatch)
     build(node, pack(tmp_path, "second"), monkeypatch)
     assert (node.paths.distros / "one/word").read_text() == "second"
-    assert [path.name for path in node.paths.distros.iterdir()] == ["one"]
+    assert shown(node) == ["build", "facts", "one"]
 
 
 def test_a_broken_build_leaves_the_good_one(
@@ -87,7 +99,7 @@ def test_a_broken_build_leaves_the_good_one(
     with pytest.raises(PreparationError, match="cannot be unpacked"):
         build(node, broken, monkeypatch)
     assert (node.paths.distros / "one/word").read_text() == "first"
-    assert [path.name for path in node.paths.distros.iterdir()] == ["one"]
+    assert shown(node) == ["build", "facts", "one"]
 
 
 def test_a_distro_in_use_is_not_removed(
