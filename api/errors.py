@@ -24,6 +24,8 @@ class Code(StrEnum):
     TOO_LARGE = "too-large"
     BUSY = "busy"
     TIMED_OUT = "timed-out"
+    NO_SPACE = "no-space"
+    DATABASE = "database"
     INTERNAL = "internal"
 
 
@@ -40,6 +42,8 @@ STATUS = {
     Code.TOO_LARGE: 413,
     Code.BUSY: 503,
     Code.TIMED_OUT: 504,
+    Code.NO_SPACE: 507,
+    Code.DATABASE: 503,
     Code.INTERNAL: 500,
 }
 

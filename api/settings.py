@@ -68,6 +68,11 @@ DEFAULT_DISTRO = _config["default_distro"]
 # Where committed changes wake the waiting feeds of the node door's process; None: nobody waits.
 WAKE_SOCKET = None if TESTING else str(Path(_config["database"]).with_name("wake.sock"))
 
+# Made by the node once its API has answered: from then on an empty database is a lost one.
+DATABASE_MARKER = CONFIG.with_name("database")
+# Copies of the database, on another file system than the database; None: none are made.
+BACKUPS = None if TESTING else Path("/run/backups")
+
 DEBUG = False
 ALLOWED_HOSTS = ["*"]  # the router maps hosts to apps; no page here builds a link from the host
 USE_TZ = True
@@ -143,6 +148,9 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    # Django writes a line for each answer of 5xx, too: while a disk is full that is a flood.
+    "filters": {"crashes": {"()": "insula.api.faults.CrashesAlone"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "loggers": {"django.request": {"filters": ["crashes"]}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
 }

@@ -10,6 +10,9 @@ TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 DNS_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 DOMAIN_LENGTH = 253
+# As in the IANA data base: no dot, so no path leads out of the directory of zones.
+TIMEZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,31}(/[A-Za-z0-9][A-Za-z0-9_+-]{0,31}){0,2}")
+LOCALE = re.compile(r"C|POSIX|C\.UTF-8|[a-z]{2,3}_[A-Z]{2}(\.[A-Za-z0-9-]{1,16})?(@[a-z]{1,16})?")
 
 
 def is_token(text: str) -> bool:
@@ -53,6 +56,22 @@ def domain(text: str, *, path: str, wildcard: bool = True) -> str:
             "for instance shop.example.org, or .example.org for every name below it",
         )
     return name
+
+
+def timezone(text: str, *, path: str) -> str:
+    """Return the text if it has the form of an IANA time zone. Raises InvalidValue."""
+    if TIMEZONE.fullmatch(text) is None:
+        raise InvalidValue(f"{path}: {text!r} is not a time zone", "for instance Europe/Rome")
+    return text
+
+
+def locale(text: str, *, path: str) -> str:
+    """Return the text if it has the form of a locale's name. Raises InvalidValue."""
+    if LOCALE.fullmatch(text) is None:
+        raise InvalidValue(
+            f"{path}: {text!r} is not a locale", "for instance it_IT.UTF-8, or C.UTF-8"
+        )
+    return text
 
 
 def covers(owned: str, wanted: str) -> bool:

@@ -17,6 +17,8 @@ DEFAULT_MEMORY_BYTES = 512 * MEBIBYTE
 DEFAULT_CPU_PERCENT = 50
 DEFAULT_STORAGE_BYTES = 1024 * MEBIBYTE
 DEFAULT_PIDS_MAX = 512
+DEFAULT_TIMEZONE = "UTC"
+DEFAULT_LOCALE = "C.UTF-8"
 MINIMUM_MEMORY_BYTES = 32 * MEBIBYTE
 MINIMUM_STORAGE_BYTES = 16 * MEBIBYTE
 MAXIMUM_BYTES = 1 << 50
@@ -52,6 +54,9 @@ class ContainerSpec:
     ssh_keys: tuple[str, ...]
     vassal: str
     state: ContainerState
+    # Not in the vassal file, and not in the feeds of older releases, which a node may still keep.
+    timezone: str = DEFAULT_TIMEZONE
+    locale: str = DEFAULT_LOCALE
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -70,6 +75,8 @@ class ContainerSpec:
             "ssh_keys": list(self.ssh_keys),
             "vassal": self.vassal,
             "state": self.state,
+            "timezone": self.timezone,
+            "locale": self.locale,
         }
 
     @classmethod
@@ -95,6 +102,10 @@ class ContainerSpec:
             ),
             vassal=read.text("vassal", 2048),
             state=cast(ContainerState, read.choice("state", ("running", "destroyed"))),
+            timezone=names.timezone(
+                read.text_or("timezone", DEFAULT_TIMEZONE), path=f"{path}.timezone"
+            ),
+            locale=names.locale(read.text_or("locale", DEFAULT_LOCALE), path=f"{path}.locale"),
         )
 
 
@@ -200,6 +211,10 @@ class Reader:
         if value.encode(errors="replace").decode() != value:
             raise InvalidValue(f"{self.path}.{key}: should be text that UTF-8 can hold")
         return value
+
+    def text_or(self, key: str, default: str) -> str:
+        """The text, or the default where the writer is too old to know the field."""
+        return self.text(key) if key in self.value else default
 
     def integer(self, key: str, low: int, high: int) -> int:
         value = self.field(key)

@@ -1,7 +1,10 @@
 """Makes, changes, reboots and destroys containers."""
 
+import difflib
 import time
+import zoneinfo
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Literal, cast
 
 from django.conf import settings
@@ -11,7 +14,7 @@ from insula.api.actions.actor import Actor
 from insula.api.actions.change import audit, change
 from insula.api.actions.customers import RESERVED
 from insula.api.errors import ApiError, Code, not_found
-from insula.api.models import Container, Customer, Domain
+from insula.api.models import Container, Customer, Distro, Domain
 from insula.vassals import identity, names, spec
 from insula.vassals.errors import InvalidValue
 
@@ -25,8 +28,8 @@ _LIMITS = {
     "cpu_percent": (1, 100_000),
     "pids_max": (16, 1 << 22),
 }
-# A restart is needed for what stands in the vassal file; the rest is applied to what runs.
-_NEED_RESTART = frozenset({"distro", "hostname"})
+# A restart is needed for what a booting container is given; the rest is applied to what runs.
+_NEED_RESTART = frozenset({"distro", "hostname", "timezone", "locale"})
 
 Effect = Literal["nothing", "live", "restart"]
 
@@ -41,6 +44,8 @@ class Wanted:
     pids_max: int | None = None
     distro: str | None = None
     hostname: str | None = None
+    timezone: str | None = None
+    locale: str | None = None
     ssh_keys: tuple[str, ...] | None = None
 
     def checked(self) -> dict[str, object]:
@@ -63,8 +68,42 @@ def _checked(name: str, value: object) -> object:
             raise InvalidValue(f"ssh_keys: should be at most {MAXIMUM_SSH_KEYS} keys")
         return [spec.ssh_key(key, path=f"ssh_keys[{i}]") for i, key in enumerate(keys)]
     if name == "distro":
-        return spec.token(str(value), path="distro")
+        return _known_distro(spec.token(str(value), path="distro"))
+    if name == "timezone":
+        return _known_timezone(names.timezone(str(value), path="timezone"))
+    if name == "locale":
+        return names.locale(str(value), path="locale")
     return names.label(str(value), path=name)
+
+
+def _known_distro(name: str) -> str:
+    """Raises InvalidValue for a distro that no node has; before the first report all may be."""
+    known = set(Distro.objects.values_list("name", flat=True))
+    if known and name not in known:
+        listed = ", ".join(sorted(known))
+        raise InvalidValue(
+            f"distro: there is no distro {name}",
+            f"there are {listed}; an operator makes one with insula distro build or import",
+        )
+    return name
+
+
+def _known_timezone(name: str) -> str:
+    """Raises InvalidValue for a zone that is in no IANA list; without one any name may be."""
+    known = zones()
+    if known and name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        raise InvalidValue(
+            f"timezone: {name} is not one of the IANA's",
+            f"perhaps {', '.join(near)}" if near else "for instance Europe/Rome or UTC",
+        )
+    return name
+
+
+@lru_cache(maxsize=1)
+def zones() -> frozenset[str]:
+    """The names of all time zones that this machine knows."""
+    return frozenset(zoneinfo.available_timezones())
 
 
 def create_container(actor: Actor, customer: Customer, *, name: str, wanted: Wanted) -> Container:
@@ -111,6 +150,8 @@ def _defaults(name: str) -> dict[str, object]:
         "cpu_percent": spec.DEFAULT_CPU_PERCENT,
         "pids_max": spec.DEFAULT_PIDS_MAX,
         "distro": settings.DEFAULT_DISTRO,
+        "timezone": spec.DEFAULT_TIMEZONE,
+        "locale": spec.DEFAULT_LOCALE,
         "ssh_keys": [],
     }
 

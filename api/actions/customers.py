@@ -47,7 +47,7 @@ def create_customer(actor: Actor, *, name: str, email: str = "") -> Customer:
     except ValidationError as error:
         raise ApiError(Code.INVALID, f"email: {email!r} is no address", field="email") from error
     # Made before the transaction: a key takes a tenth of a second, the write lock must be short.
-    private, public = _key_pair()
+    private, public = key_pair()
     with change():
         if Customer.objects.filter(name=name).exists():
             raise ApiError(Code.NAME_TAKEN, f"there is a customer {name}", field="name")
@@ -59,7 +59,8 @@ def create_customer(actor: Actor, *, name: str, email: str = "") -> Customer:
     return customer
 
 
-def _key_pair() -> tuple[str, str]:
+def key_pair() -> tuple[str, str]:
+    """A new customer's private and public key, in PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     private = key.private_bytes(
         serialization.Encoding.PEM,

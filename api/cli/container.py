@@ -16,7 +16,10 @@ from insula.vassals.errors import InsulaError, InvalidValue
 from insula.vassals.spec import MINIMUM_MEMORY_BYTES, MINIMUM_STORAGE_BYTES, ssh_key
 
 COLUMNS = ("uid", "name", "customer", "domain", "address", "memory", "cpu", "storage", "state")
-FACTS = (*COLUMNS, "hostname", "distro", "pids_max", "disk_used", "ssh_keys", "applied")
+FACTS = (
+    *COLUMNS, "hostname", "distro", "timezone", "locale", "pids_max", "disk_used", "ssh_keys",
+    "applied",
+)  # fmt: skip
 _STEP_SECONDS, _MAXIMUM_STEP_SECONDS = 0.02, 0.25
 _BUSY = 503
 # The API answers at once when the change is applied, but not when it fails.
@@ -43,6 +46,8 @@ def _limits(function: Any) -> Any:
             "--pids", type=click.IntRange(16, 1 << 22), help="How many processes and threads."
         ),
         click.option("--distro", help="The root file system."),
+        click.option("--timezone", help="For instance Europe/Rome."),
+        click.option("--locale", help="Language and character set, for instance it_IT.UTF-8."),
         click.option(
             "--ssh-key", "ssh_keys", multiple=True,
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -63,7 +68,7 @@ def _waits(function: Any) -> Any:
 
 def _body(options: dict[str, Any]) -> dict[str, object]:
     names = {"memory": "memory_bytes", "storage": "storage_bytes", "cpu": "cpu_percent"}
-    names |= {"pids": "pids_max", "distro": "distro"}
+    names |= {"pids": "pids_max", "distro": "distro", "timezone": "timezone", "locale": "locale"}
     body = {
         names[key]: value for key, value in options.items() if key in names and value is not None
     }
@@ -147,7 +152,7 @@ def _applied(found: dict[str, Any]) -> str:
 @takes_json
 @click.pass_obj
 def change(invocation: Invocation, /, uid: str, wait: bool, timeout: float, **limits: Any) -> None:
-    """Change limits and keys of container UID while it runs; a distro restarts it."""
+    """Change container UID: limits and keys while it runs; the rest restarts it."""
     body = _body(limits)
     if not body:
         raise click.UsageError("nothing to change; give --memory, --storage, --cpu, …")

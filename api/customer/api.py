@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
+from insula.api import faults
 from insula.api.customer import containers, customers, distros, domains, operators
 from insula.api.customer.auth import authenticate
 from insula.api.customer.schemas import PingOut
@@ -65,5 +66,8 @@ def nothing_here(request: HttpRequest, error: Http404) -> HttpResponse:
 
 @api.exception_handler(Exception)
 def broken(request: HttpRequest, error: Exception) -> HttpResponse:
+    storage = faults.refusal(error)
+    if storage is not None:
+        return problem(storage)
     log.error("request-failed %s %s", request.method, request.path, exc_info=error)
     return problem(ApiError(Code.INTERNAL, "the API failed", "its log says why"))

@@ -88,7 +88,7 @@ def _wait_applied(row: Container, revision: int | None, seconds: float) -> None:
 
 @router.patch("/containers/{uid}", response=ChangedOut)
 def change_container(request: HttpRequest, uid: int, body: Limits) -> ChangedOut:
-    """Change limits and keys while it runs; distro and hostname restart it."""
+    """Change limits and keys while it runs; distro, hostname, timezone and locale restart it."""
     row, effects = actions.change_container(actor_of(request), uid, _wanted(body))
     return ChangedOut(**container_out(row).model_dump(), effects=effects)
 

@@ -41,6 +41,8 @@ class Limits(Body):
     pids_max: StrictInt | None = None
     distro: str | None = None
     hostname: str | None = None
+    timezone: str | None = None
+    locale: str | None = None
     ssh_keys: list[str] | None = None
 
 
@@ -98,6 +100,8 @@ class ContainerOut(Schema):
     storage_bytes: int
     cpu_percent: int
     pids_max: int
+    timezone: str
+    locale: str
     ssh_keys: list[str]
     state: str
     applied: AppliedOut | None

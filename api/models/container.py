@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 
 from insula.api.models.customer import Customer
-from insula.vassals import identity
+from insula.vassals import identity, spec
 
 
 class Container(models.Model):
@@ -22,6 +22,8 @@ class Container(models.Model):
     cpu_percent = models.PositiveIntegerField()
     pids_max = models.PositiveIntegerField()
     ssh_keys = models.JSONField(default=list)
+    timezone = models.CharField(max_length=64, default=spec.DEFAULT_TIMEZONE)
+    locale = models.CharField(max_length=64, default=spec.DEFAULT_LOCALE)
     state = models.CharField(max_length=16, default="running")
 
     class Meta:

@@ -75,4 +75,6 @@ def _container(row: Container) -> ContainerSpec:
         ssh_keys=tuple(row.ssh_keys),
         vassal=_vassal_file(vassal, container_ini=settings.CONTAINER_INI),
         state="running" if row.state == "running" else "destroyed",
+        timezone=row.timezone,
+        locale=row.locale,
     )

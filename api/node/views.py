@@ -6,9 +6,11 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from insula.api import faults
 from insula.api.actions.facts import record_report, record_samples
 from insula.api.doors import Door, door_of
 from insula.api.errors import ApiError, Code
@@ -40,6 +42,11 @@ def _endpoint(method: str) -> Callable[[View], View]:
                 return view(request)
             except InsulaError as error:
                 return problem(error)
+            except DatabaseError as error:
+                storage = faults.refusal(error)
+                if storage is None:
+                    raise
+                return problem(storage)
 
         return endpoint
 

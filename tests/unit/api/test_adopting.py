@@ -1,0 +1,63 @@
+"""After a restore the database is at least as new as the node, and no number is given out twice."""
+
+import pytest
+
+from insula.api.actions.actor import ROOT
+from insula.api.actions.adopting import adopt
+from insula.api.actions.containers import Wanted, create_container
+from insula.api.actions.customers import create_customer, signing_keys
+from insula.api.actions.domains import attach_domain
+from insula.api.models import Container, Customer, Domain, Revision
+from insula.api.node.snapshot import desired_state
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def wipe() -> None:
+    for model in (Domain, Container, Customer, Revision):
+        model.objects.all().delete()
+
+
+def test_an_empty_database_is_filled_from_the_node() -> None:
+    customer = create_customer(ROOT, name="one")
+    first = create_container(ROOT, customer, name="web", wanted=Wanted(pids_max=99))
+    attach_domain(ROOT, customer, "a.example.org")
+    state = desired_state()
+    wipe()
+    found = adopt(ROOT, state)
+    assert (found.customers, found.containers) == (["one"], [first.uid])
+    assert found.revision > state.revision
+    after = desired_state()
+    assert after.containers == state.containers
+    assert after.domains == state.domains
+    # The private key was in the database alone: a new pair, which the node hears of.
+    assert found.new_keys == ["one"]
+    assert after.customers[0].public_key_pem != state.customers[0].public_key_pem
+    assert list(signing_keys()) == [str(customer.id)]
+
+
+def test_numbers_that_a_node_knows_are_not_given_out_again() -> None:
+    customer = create_customer(ROOT, name="one")
+    before = create_container(ROOT, customer, name="web", wanted=Wanted())
+    state = desired_state()
+    wipe()
+    adopt(ROOT, state)
+    assert create_container(ROOT, Customer.objects.get(), name="new", wanted=Wanted()).uid > (
+        before.uid
+    )
+    assert create_customer(ROOT, name="two").id > customer.id
+
+
+def test_what_is_as_new_as_the_node_stays_as_it_is() -> None:
+    customer = create_customer(ROOT, name="one")
+    create_container(ROOT, customer, name="web", wanted=Wanted())
+    found = adopt(ROOT, desired_state())
+    assert (found.customers, found.containers, found.domains, found.new_keys) == ([], [], [], [])
+
+
+def test_a_key_that_does_not_open_is_made_anew(settings: object) -> None:
+    customer = create_customer(ROOT, name="one")
+    create_container(ROOT, customer, name="web", wanted=Wanted())
+    settings.KEY_ENCRYPTION_KEYS = ["22" * 32]  # type: ignore[attr-defined]  # the old one is lost
+    assert adopt(ROOT, None).new_keys == ["one"]
+    assert list(signing_keys()) == [str(customer.id)]
