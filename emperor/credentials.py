@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from insula.emperor.apidata import installation_of
 from insula.emperor.daemon.files import write_atomic
+from insula.emperor.errors import PreparationError
 from insula.emperor.rundir import directory
 from insula.emperor.settings import ROUTER_UID, Node, Paths
 from insula.vassals.identity import API_UID
@@ -35,12 +37,13 @@ def make(node: Node, *, now: datetime) -> list[str]:
     for name in ("secret-key", "key-encryption-key"):
         path = paths.api_secrets / name
         if not path.exists():
+            _refuse_to_lose(paths, path)
             key = secrets.token_hex(32) + "\n"
-            write_atomic(path, key.encode(), mode=0o440, group=API_UID)
+            write_atomic(path, key.encode(), mode=0o440, group=API_UID, lasting=True)
             made.append(name)
     if write_atomic(
-        paths.api_secrets / "api.toml", api_toml(node, _installation(paths)).encode(),
-        mode=0o440, group=API_UID,
+        paths.api_secrets / "api.toml", api_toml(node, installation(paths)).encode(),
+        mode=0o440, group=API_UID, lasting=True,
     ):  # fmt: skip
         made.append("api.toml")
     if _certificate_is_due(paths.certificates / "default.crt", node.settings.base_domain, now):
@@ -63,13 +66,25 @@ def api_toml(node: Node, installation: str) -> str:
     return "# Written by `insula node up`.\n" + "\n".join(lines) + "\n"
 
 
-def _installation(paths: Paths) -> str:
+def installation(paths: Paths) -> str:
     """The random name of the API's database: kept, because a node refuses another one's feed."""
     try:
         known = tomllib.loads((paths.api_secrets / "api.toml").read_text())["installation"]
-    except (FileNotFoundError, KeyError):
-        return secrets.token_hex(8)
+    except (FileNotFoundError, KeyError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        # Lost or damaged: the marker has the name, too. None there: this node had no API yet.
+        return installation_of(paths.database_marker) or secrets.token_hex(8)
     return str(known)
+
+
+def _refuse_to_lose(paths: Paths, path: Path) -> None:
+    """A new key in place of a lost one would close every customer's private key for good."""
+    if path.name == "key-encryption-key" and paths.database_marker.exists():
+        raise PreparationError(
+            f"{path} is missing, and this node's database needs it",
+            "restore it from your backup; if there is none, write 64 hexadecimal digits there"
+            " (openssl rand -hex 32), run bin/up, then `insula node restore current`:"
+            " each customer gets a new key",
+        )
 
 
 def _make_signing_key(paths: Paths) -> bool:

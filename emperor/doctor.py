@@ -10,6 +10,8 @@ from insula.emperor.check import Check
 from insula.emperor.errors import PreparationError
 from insula.emperor.kernel import mounts
 from insula.emperor.settings import Node
+from insula.emperor.storage import image
+from insula.emperor.storage import pool as storage_pool
 
 _ROUTE_TABLE = Path("/proc/net/route")
 # Certificates and announcements carry times; no node was ever set up before this.
@@ -84,7 +86,8 @@ def capability(process_status: str) -> Check:
     if found is None or not int(found[1], 16) >> check.CAP_SYS_RESOURCE & 1:
         return Check(
             "CAP_SYS_RESOURCE", "warn", "root lacks it here",
-            "limits of open files cannot be raised; give it to the machine's manager if you can",
+            "limits of open files cannot be raised, nor the platform kept when memory runs out; "
+            "give it to the machine's manager if you can",
         )  # fmt: skip
     return Check("CAP_SYS_RESOURCE", "ok", "root has it")
 
@@ -133,8 +136,18 @@ def pool(node: Node) -> Check:
     found = os.statvfs(paths.pool)
     free, size = found.f_bavail * found.f_frsize, max(found.f_blocks * found.f_frsize, 1)
     detail = f"{free / 1024**3:.1f} of {size / 1024**3:.1f} GiB free"
+    if storage_pool.is_readonly(paths):
+        return Check(
+            "pool", "fail", f"{paths.pool} is read-only: a write has failed, dmesg says which",
+            "free the disk or replace it, then `insula node down` and bin/up",
+        )  # fmt: skip
     if free < size // 20:
         return Check("pool", "fail", detail, "destroy or purge containers, or enlarge pool.img")
+    if paths.pool_image.exists() and (missing := image.unbacked_bytes(paths.pool_image)):
+        return Check(
+            "pool", "warn", f"{detail}; the disk still owes it {missing / 1024**3:.1f} GiB",
+            f"keep that much free at {paths.lib}: a full disk would make every home read-only",
+        )  # fmt: skip
     return Check("pool", "ok", detail)
 
 
@@ -146,4 +159,9 @@ def node_runs(node: Node, *, running: bool) -> Check:
         return Check("node", "warn", detail, "bin/up starts it; `insula node down` tidies up")
     if not status.api_answers(node):
         return Check("node", "fail", "the API does not answer", "insula logs 30000")
+    if not service.has_systemd() and service.supervisor_pid(node.paths) is None:
+        return Check(
+            "node", "fail", "the supervisor does not run: nobody starts the root Emperor again",
+            "at a quiet moment, since everything starts anew: insula node down; bin/up",
+        )  # fmt: skip
     return Check("node", "ok", "the root Emperor runs, the API answers")

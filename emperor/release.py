@@ -11,6 +11,8 @@ from pathlib import Path
 
 from insula.emperor.command import run
 from insula.emperor.daemon.files import write_atomic
+from insula.emperor.distros import builds
+from insula.emperor.distros.builds import Build
 from insula.emperor.errors import PreparationError
 from insula.emperor.prepare import replaced
 from insula.emperor.rundir import directory
@@ -37,17 +39,31 @@ def wheel() -> Path:
 
 
 def make_distro(node: Node) -> bool:
-    """Give the API a root file system of its own, once; True when it was made."""
-    target = node.paths.distros / DISTRO
-    if target.exists():
+    """Give the API a root file system of its own, once; True when it was made.
+
+    It stays through builds of the default distro: `insula distro upgrade` of that renews it.
+    """
+    if builds.current(node.paths, DISTRO) is not None:
         return False
-    storage = driver(node)
-    unfinished = target.with_name(f".{DISTRO}.tmp")
-    storage.delete_tree(unfinished)
-    storage.clone_tree(node.paths.distros / node.settings.default_distro, unfinished)
-    storage.make_readonly(unfinished)
-    unfinished.rename(target)
+    source = builds.current(node.paths, node.settings.default_distro)
+    if source is None:
+        raise PreparationError("the default distro is missing", "insula distro build default")
+    builds.make_current(node.paths, clone(node, source))
     return True
+
+
+def clone(node: Node, source: Build) -> Build:
+    """A build of the API's own distro from one of another; a second time finds the first."""
+    made = Build(DISTRO, source.number or builds.new(DISTRO).number)
+    if made.tree(node.paths).is_dir():
+        return made
+    storage, unfinished = driver(node), node.paths.distros / f".{DISTRO}.tmp"
+    storage.delete_tree(unfinished)
+    storage.clone_tree(source.tree(node.paths), unfinished)
+    storage.make_readonly(unfinished)
+    builds.facts_of(node.paths, source).write(made.facts(node.paths))
+    unfinished.rename(made.tree(node.paths))
+    return made
 
 
 def install(node: Node, values: dict[str, str], progress: Progress) -> bool:

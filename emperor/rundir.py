@@ -41,6 +41,8 @@ def directories(paths: Paths) -> list[tuple[Path, int, int, int]]:
         (paths.router_stats, 0o2710, ROUTER_UID, NODE_GID),
         (paths.dominator, 0o755, DOMINATOR_UID, DOMINATOR_UID),
         (paths.collector, 0o755, COLLECTOR_UID, COLLECTOR_UID),
+        # Each daemon makes a file of its own; sticky, so none touches another's.
+        (paths.beats, 0o1770, 0, NODE_GID),
         (trace, 0o755, 0, 0),
         (trace / "configurator", 0o755, 0, 0),
         (trace / "boot", 0o755, 0, 0),

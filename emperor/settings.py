@@ -111,13 +111,18 @@ class Paths:
         return self.lib / "pool.img"
 
     @property
+    def pool_marker(self) -> Path:
+        """There from the first mount of the pool on: a missing image is a loss then."""
+        return self.etc / "pool"
+
+    @property
     def pool(self) -> Path:
         """Where the storage driver works: a btrfs mount, or a plain directory."""
         return self.lib / "pool"
 
     @property
     def distros(self) -> Path:
-        """``<name>/`` is a read-only root file system; a name with a first dot is unfinished."""
+        """``<name>`` is a link to ``.<name>+<number>/``, a read-only root file system."""
         return self.pool / "distros"
 
     @property
@@ -140,9 +145,23 @@ class Paths:
         """``releases/<hash>/`` and the link ``current``: the API's code; /opt/insula inside."""
         return self.lib / "api"
 
+    @property
+    def api_backups(self) -> Path:
+        """Copies of the API's database, /run/backups in 30000, whose they are."""
+        return self.lib / "api-backups"
+
+    @property
+    def database_marker(self) -> Path:
+        """There from the API's first answer on: since then an empty database is a lost one."""
+        return self.api_secrets / "database"
+
     def container_files(self, uid: int) -> Path:
-        """passwd, group, hosts, hostname, resolv.conf of one container, bound over the distro's."""
+        """What is bound over the distro's files in one container, and ``environment``: LANG, TZ."""
         return self.lib / "files" / str(uid)
+
+    def boot_ini(self, uid: int) -> Path:
+        """What of its boot differs from container to container; container.ini includes it."""
+        return self.lib / "boot" / f"{uid}.ini"
 
     def home(self, uid: int) -> Path:
         return self.containers / str(uid) / "home"
@@ -206,6 +225,11 @@ class Paths:
     def router_stats(self) -> Path:
         """``stats.sock`` and ``stats.sock.1`` …: the figures of each router process."""
         return self.run / "router-stats"
+
+    @property
+    def beats(self) -> Path:
+        """A file for each daemon, which it touches while it works."""
+        return self.run / "beats"
 
     @property
     def dominator(self) -> Path:

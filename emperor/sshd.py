@@ -144,6 +144,7 @@ def build_root(node: Node, top: Path) -> None:
         (paths.extrausers, "var/lib/extrausers"),
         (paths.containers, "containers"),
         (paths.run / "cgroups", "run/insula/cgroups"),
+        (paths.container_files(0).parent, "var/lib/insula/files"),
     ):
         _bind(source, top / target)
     # where /dev/log points on a machine with systemd
@@ -186,7 +187,7 @@ def start(node: Node) -> None:
         if not needed.exists():
             raise PreparationError(f"{needed} is missing", "run: insula node up")
     # The configurator fills these; sshd may be first.
-    for directory in (paths.run / "cgroups", paths.extrausers):
+    for directory in (paths.run / "cgroups", paths.extrausers, paths.container_files(0).parent):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name in ("passwd", "group", "shadow"):
         if not (paths.extrausers / name).exists():
@@ -196,6 +197,8 @@ def start(node: Node) -> None:
     # An sshd that outlived its Emperor would keep the port from the next one.
     privileges.end_with_parent(signal.SIGTERM)
     os.umask(0o022)
+    # sshd protects its listener itself, and hands to each session what it started with.
+    Path("/proc/self/oom_score_adj").write_text("0")
     namespaces.private_mounts()
     build_root(node, top)
     namespaces.switch_root(top)

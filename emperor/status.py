@@ -1,8 +1,6 @@
 """How a node stands: its processes, the API, the containers, the ports."""
 
 import json
-import socket
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from insula.emperor.daemon import http
 from insula.emperor.distros import store
 from insula.emperor.errors import FeedError
 from insula.emperor.settings import Node
+from insula.emperor.statistics import vassals_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +77,6 @@ def api_release(node: Node, *, timeout: float = 3.0) -> str | None:
     except FeedError:
         return None
     return str(answer.get("release")) if isinstance(answer, dict) else None
-
-
-def vassals_of(stats: Path, *, timeout: float = 2.0) -> list[dict[str, object]]:
-    """What an Emperor says about its vassals on its stats socket; empty when it does not answer."""
-    data = b""
-    deadline = time.monotonic() + timeout
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout)
-            connection.connect(str(stats))
-            while time.monotonic() < deadline and (part := connection.recv(65536)):
-                data += part
-        found = json.loads(data)
-    except (OSError, ValueError):
-        return []
-    vassals = found.get("vassals", []) if isinstance(found, dict) else []
-    return [item for item in vassals if isinstance(item, dict)]
 
 
 def _services(stats: Path) -> tuple[Service, ...]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from insula.emperor import (
+    apidata,
     credentials,
     demo,
     doctor,
@@ -22,7 +23,7 @@ from insula.emperor import (
 )
 from insula.emperor import wait as waiting
 from insula.emperor.daemon.files import write_atomic
-from insula.emperor.distros import building
+from insula.emperor.distros import building, builds, grounding
 from insula.emperor.distros.recipe import recipe
 from insula.emperor.down import COMMAND
 from insula.emperor.errors import SettingsError
@@ -41,6 +42,8 @@ class Wanted:
     base_domain: str | None = None
     network: str | None = None
     with_demo: bool = True
+    # the first build of the default distro: Python alone, a fifth of the disk and of the time
+    minimal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
     else:
         rundir.make(node.paths)  # an upgrade may bring a directory that its services need
     with progress.step(f"distro {node.settings.default_distro}"):
-        changed += _default_distro(node, progress)
+        changed += _default_distro(node, progress, minimal=wanted.minimal)
     with progress.step("API"):
         changed += ["API's distro"] if release.make_distro(node) else []
         changed += ["API"] if release.install(node, values, progress.note) else []
@@ -84,6 +87,7 @@ def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
         changed += ["started"] if service.start(node, values) else []
     with progress.step("API answers"):
         waiting.for_api(node, progress.note)
+        apidata.remember_database(node.paths, credentials.installation(node.paths))
     shown = _demo(node, wanted, progress, changed)
     _remove_old_environments(node.paths)
     return Result(node, shown, tuple(changed))
@@ -129,17 +133,19 @@ def _settings(node: Node) -> list[str]:
     rundir.directory(paths.etc, mode=0o755)
     rundir.directory(paths.lib, mode=0o755)
     made = credentials.make(node, now=datetime.now(UTC))
+    apidata.make_place(paths)
     if write_atomic(paths.node_toml, node.settings.to_toml().encode()):
         made.append("node.toml")
     return made
 
 
-def _default_distro(node: Node, progress: Progress) -> list[str]:
+def _default_distro(node: Node, progress: Progress, *, minimal: bool) -> list[str]:
     name = node.settings.default_distro
     driver(node).prepare()
-    if (node.paths.distros / name).exists():
+    builds.adopt(node.paths)
+    if builds.current(node.paths, name) is not None:
         return []
-    building.build(node, name, recipe(), progress.note, fresh=False)
+    building.build(node, name, recipe(minimal=minimal), progress.note, fresh=False)
     return [f"distro {name}"]
 
 
@@ -147,6 +153,8 @@ def _files(node: Node, values: dict[str, str], *, running: bool) -> list[str]:
     changed = []
     if sshd.install(node, module=pam.build()):
         changed.append("sshd")
+    # A container that boots from here on reads its boot file; older releases wrote none.
+    changed += ["boot files"] if grounding.write_missing(node) else []
     # container.d first: the API's vassal file is made from it. Services last: they start at once.
     changed += prepare.install(node, values, running=running, services=False)
     changed += ["API's container"] if local.install(node) else []

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 
 from insula.emperor import service, status
-from insula.emperor.errors import PreparationError
+from insula.emperor.daemon import http
+from insula.emperor.errors import FeedError, PreparationError
 from insula.emperor.settings import Node
 
 WAIT_SECONDS = 90.0
@@ -26,10 +27,19 @@ def for_api(node: Node, note: Callable[[str], None]) -> None:
         now = time.monotonic()
         if now - begin > WAIT_SECONDS:
             raise NotInTime(
-                f"the API has not answered for {WAIT_SECONDS:.0f} s",
+                f"the API has not answered for {WAIT_SECONDS:.0f} s{_reason(node)}",
                 f"read {node.paths.home(30000)}/logs/emperor.log and {service.log_place(node)}",
             )
         if now - told > _TELL_EVERY_SECONDS:
-            note("still waiting for the API")
+            note(f"still waiting for the API{_reason(node)}")
             told = now
         time.sleep(0.05)
+
+
+def _reason(node: Node) -> str:
+    """What it says about itself, for instance that its database is lost."""
+    try:
+        http.call(node.paths.api_operator / "api.sock", "GET", "/api/v1/ping", timeout=3)
+    except FeedError as error:
+        return f": {error.message}"
+    return ""

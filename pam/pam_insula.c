@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -42,6 +43,7 @@ struct container {
     int cgroup_count;
     char cgroups[CGROUPS_MAX][PATH_BYTES];
     int pidfd;
+    unsigned long personality;
 };
 
 static volatile sig_atomic_t session_pid;
@@ -67,24 +69,62 @@ static int account_uid(pam_handle_t *pamh, uid_t *uid)
     return result;
 }
 
-/* The list of cgroup directories decides whom we join: only root's own regular file counts. */
-static bool read_cgroups(const char *root, struct container *box)
+/* Open "<root><before><uid><after>": only root's own regular file counts. */
+static FILE *open_own(const char *root, const char *before, uid_t uid, const char *after)
 {
-    char path[PATH_BYTES], line[PATH_BYTES];
+    char path[PATH_BYTES];
     struct stat info;
     FILE *file = NULL;
-    bool good = false;
-    int fd = -1, length = snprintf(path, sizeof path, "%s/run/insula/cgroups/%u",
-                                   strcmp(root, "/") ? root : "", (unsigned)box->uid);
+    int fd = -1, length = snprintf(path, sizeof path, "%s%s%u%s", strcmp(root, "/") ? root : "",
+                                   before, (unsigned)uid, after);
     if (length > 0 && (size_t)length < sizeof path)
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &info) || !S_ISREG(info.st_mode) || info.st_uid != 0 ||
-        (info.st_mode & 022))
-        goto out;
-    file = fdopen(fd, "r");
+    if (fd >= 0 && !fstat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == 0 &&
+        !(info.st_mode & 022))
+        file = fdopen(fd, "r");
+    if (fd >= 0 && !file)
+        close(fd);
+    return file;
+}
+
+/* Give the session its language and time zone: what the node wrote for this container. */
+static void set_environment(pam_handle_t *pamh, const char *root, uid_t uid)
+{
+    char line[128];
+    FILE *file = open_own(root, "/var/lib/insula/files/", uid, "/environment");
+    pam_putenv(pamh, "LANG=C.UTF-8");
+    while (file && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        if (!strncmp(line, "LANG=", 5) || !strncmp(line, "TZ=", 3))
+            pam_putenv(pamh, line);
+    }
+    if (file)
+        fclose(file);
+}
+
+/* The execution domain of the first process: by it uname says i686 in a 32-bit container. */
+static unsigned long personality_of(pid_t pid)
+{
+    char path[64];
+    unsigned long found = 0;
+    FILE *file = NULL;
+    snprintf(path, sizeof path, "/proc/%d/personality", (int)pid);
+    file = fopen(path, "re");
+    if (file && fscanf(file, "%lx", &found) != 1)
+        found = 0;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+/* The list of cgroup directories decides whom we join. */
+static bool read_cgroups(const char *root, struct container *box)
+{
+    char line[PATH_BYTES];
+    bool good = false;
+    FILE *file = open_own(root, "/run/insula/cgroups/", box->uid, "");
     if (!file)
         goto out;
-    fd = -1;
     while (fgets(line, sizeof line, file)) {
         size_t end = strcspn(line, "\n");
         if (line[end] != '\n' || line[0] != '/' || strstr(line, "..") ||
@@ -97,8 +137,6 @@ static bool read_cgroups(const char *root, struct container *box)
 out:
     if (file)
         fclose(file);
-    if (fd >= 0)
-        close(fd);
     return good;
 }
 
@@ -168,6 +206,7 @@ static bool find_container(pam_handle_t *pamh, const char *root, struct containe
         goto out;
     }
     box->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    box->personality = personality_of(pid);
     if (box->pidfd < 0 || search(box, &again) != READY || again != pid ||
         syscall(SYS_pidfd_send_signal, box->pidfd, 0, NULL, 0)) {
         refuse(pamh, box->uid, "is restarting, try again in a second");
@@ -244,6 +283,7 @@ static bool enter(pam_handle_t *pamh, struct container *box)
     }
     close(box->pidfd);
     box->pidfd = -1;
+    personality(box->personality);
     child = fork();
     if (child < 0)
         pam_syslog(pamh, LOG_ERR, "fork in container %u: %m", (unsigned)box->uid);
@@ -270,8 +310,13 @@ static int handle(pam_handle_t *pamh, int argc, const char **argv, bool open_ses
             root = argv[i] + 5;
     /* Loads the name service modules now: inside, glibc would take them from the container. */
     getgrouplist("root", 0, groups, &group_count);
-    if (!find_container(pamh, root, &box) || (open_session && !enter(pamh, &box)))
+    if (!find_container(pamh, root, &box))
         result = PAM_PERM_DENIED;
+    if (result == PAM_SUCCESS && open_session) {
+        set_environment(pamh, root, box.uid);
+        if (!enter(pamh, &box))
+            result = PAM_PERM_DENIED;
+    }
 out:
     if (box.pidfd >= 0)
         close(box.pidfd);

@@ -6,6 +6,8 @@ path by name. openat2(2) resolves it in the kernel in one step and refuses links
 
 import ctypes
 import os
+import stat
+from pathlib import Path
 
 from insula.emperor.errors import KernelError
 
@@ -13,6 +15,7 @@ _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
+_RESOLVE_IN_ROOT = 0x10
 
 
 class _OpenHow(ctypes.Structure):
@@ -31,11 +34,30 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
 
     Raises KernelError whose ``__cause__`` is the OSError.
     """
-    how = _OpenHow(
-        flags | os.O_CLOEXEC,
-        mode if flags & os.O_CREAT else 0,
-        _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS,
-    )
+    resolve = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+    return _open(directory, path, flags, mode, resolve)
+
+
+def read_in_root(tree: Path, path: str, limit: int) -> bytes | None:
+    """At most ``limit`` bytes of a regular file in a tree; None when it is not there or no file.
+
+    Links are followed as if ``tree`` were the root, so none leads out of a tree that others made.
+    """
+    top = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # nonblock: a pipe in its place must not hold us
+        flags, resolve = os.O_RDONLY | os.O_NONBLOCK, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS
+        fd = _open(top, path, flags, 0, resolve)
+    except KernelError:
+        return None
+    finally:
+        os.close(top)
+    with os.fdopen(fd, "rb") as file:
+        return file.read(limit) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+
+
+def _open(directory: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    how = _OpenHow(flags | os.O_CLOEXEC, mode if flags & os.O_CREAT else 0, resolve)
     fd = int(
         _LIBC.syscall(
             ctypes.c_long(_SYS_OPENAT2),

@@ -264,8 +264,11 @@ def _limits_v1(groups: tuple[Path, ...]) -> Limits | None:
     if not all(group.is_dir() for group in groups):
         return None
     cpu = _with(groups, "cpu.cfs_quota_us")
+    memory = _with(groups, "memory.limit_in_bytes")
+    swap = memory.with_name("memory.memsw.limit_in_bytes")
+    # The larger of both: whoever was killed between them has not set the limit yet.
     return Limits(
-        memory_bytes=_number(_with(groups, "memory.limit_in_bytes").read_text()),
+        memory_bytes=max(_number(p.read_text()) for p in (memory, swap) if p.exists()),
         cpu_percent=_percent(cpu.read_text(), cpu.with_name("cpu.cfs_period_us").read_text()),
         pids_max=_number(_with(groups, "pids.max").read_text()),
     )

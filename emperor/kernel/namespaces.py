@@ -122,8 +122,19 @@ def go_inside(door: Doorway) -> None:
             (cgroup / "cgroup.procs").write_text("0")
         except OSError as error:
             raise KernelError(f"container {door.uid}: {cgroup}: {error.strerror}") from error
+    # Read before: inside, /proc shows other processes.
+    personality = _personality(door.pid)
     libc.call("setns", door.pidfd, ALL, about=f"entering container {door.uid}")
+    libc.call("personality", personality, about="taking the container's personality")
     os.close(door.pidfd)
+
+
+def _personality(pid: int, proc: Path = Path("/proc")) -> int:
+    """The execution domain of a process, by which a 32-bit container's uname says i686."""
+    try:
+        return int((proc / str(pid) / "personality").read_text(), 16)
+    except (OSError, ValueError):
+        return 0
 
 
 def private_mounts() -> None:

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from insula.vassals import identity
 
 INSIDE = "eth0"
 _FULL_MASK = "FFFFFFFF"
+# how long a link may outlive its namespace before it is removed by itself
+_RELEASE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +82,34 @@ class Network:
     def remove(self, uid: int) -> None:
         """Take link and namespace away; what is not there counts as removed."""
         self._remove_link(uid)
+        self._remove_namespace(uid)
+
+    def release(self) -> None:
+        """Remove the network of every container of this node."""
+        if self.directory.is_dir():
+            for path in self.directory.iterdir():
+                self._remove_namespace(int(path.name))
+        # With its namespace a link goes by itself, and the kernel takes many in one go; removed one
+        # by one each costs 50 ms.
+        deadline = time.monotonic() + _RELEASE_SECONDS
+        while self._links() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for uid in self._links():
+            self._remove_link(uid)
+
+    def _links(self) -> list[int]:
+        numbers = [
+            name.removeprefix(self.link_prefix)
+            for _, name in socket.if_nameindex()
+            if name.startswith(self.link_prefix)
+        ]
+        return [int(number) for number in numbers if number.isdecimal()]
+
+    def _remove_namespace(self, uid: int) -> None:
         path = self.namespace(uid)
         if _device(path) == os.stat(self.proc / "self/ns/net").st_dev:
             mounts.unmount(path, lazy=True)
         path.unlink(missing_ok=True)
-
-    def release(self) -> None:
-        """Remove the network of every container of this node."""
-        for _, name in socket.if_nameindex():
-            number = name.removeprefix(self.link_prefix)
-            if name.startswith(self.link_prefix) and number.isdecimal():
-                self.remove(int(number))
-        if self.directory.is_dir():
-            for path in self.directory.iterdir():
-                self.remove(int(path.name))
 
     def _make_namespace(self, uid: int) -> None:
         # Runs in a thread of its own: a network namespace belongs to a thread, and this one ends.

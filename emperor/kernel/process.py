@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PROC = Path("/proc")
+# proc(5): the kernel counts start times in it
+CLOCK = time.CLOCK_BOOTTIME
 
 
 def first_of(pids: Iterable[int], proc: Path = PROC) -> int | None:
@@ -23,16 +25,26 @@ def first_of(pids: Iterable[int], proc: Path = PROC) -> int | None:
     return None
 
 
-def running_since(pid: int, proc: Path = PROC) -> float:
-    """The start of a process in unix seconds; 0 when it is gone."""
+def started_at(pid: int, proc: Path = PROC) -> float:
+    """The start of a process in seconds of CLOCK, which nobody can set; 0 when it is gone."""
     try:
         stat = (proc / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     # proc(5): the name in parentheses may hold anything; start time is the 20th field after it.
     ticks = int(stat.rpartition(")")[2].split()[19])
-    started = ticks / os.sysconf("SC_CLK_TCK")
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + started
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def running_since(pid: int, proc: Path = PROC) -> float:
+    """The start of a process in unix seconds; 0 when it is gone."""
+    started = started_at(pid, proc)
+    return unix_of(started) if started else 0.0
+
+
+def unix_of(moment: float) -> float:
+    """A moment of CLOCK in unix seconds, by the machine's clock of now."""
+    return time.time() - time.clock_gettime(CLOCK) + moment
 
 
 def _field(status: str, name: str) -> list[str]:

@@ -11,7 +11,7 @@ from insula.emperor.errors import KernelError, StorageError
 from insula.emperor.kernel import mounts
 from insula.emperor.kernel.beneath import make_directory, open_beneath
 from insula.emperor.settings import Node
-from insula.emperor.storage import Storage, driver, ioctl
+from insula.emperor.storage import Storage, driver, image, ioctl
 from tests.kernel.machine import fresh_node
 
 pytestmark = pytest.mark.kernel
@@ -116,6 +116,45 @@ def test_the_pool_comes_back_after_it_was_released(node: Node, storage: Storage)
     assert node.paths.pool not in mounts.points()
     storage.prepare()
     assert storage.limits() == {30001: 32 * MEBIBYTE}
+
+
+def test_a_lost_image_is_no_reason_for_an_empty_pool(node: Node, storage: Storage) -> None:
+    storage.release()
+    aside = node.paths.pool_image.rename(node.paths.lib / "aside")
+    with pytest.raises(StorageError, match="missing, and this node has had a pool"):
+        storage.prepare()
+    assert not node.paths.pool_image.exists()
+    node.paths.pool_image.write_bytes(b"not a file system")
+    with pytest.raises(StorageError, match="mounting"):
+        storage.prepare()
+    aside.rename(node.paths.pool_image)
+    storage.prepare()
+
+
+def test_an_image_is_reserved_where_there_is_room(node: Node, storage: Storage) -> None:
+    """What is deleted inside stays reserved, and one that was made sparse is made whole."""
+    image_file = node.paths.pool_image
+    assert image.unbacked_bytes(image_file) == 0
+    storage.create_container(30001, 64 * MEBIBYTE)
+    home = node.paths.home(30001)
+    assert as_customer(30001, lambda: written_mebibytes(home / "one")) > 32
+    (home / "one").unlink()
+    storage.release()
+    assert image.unbacked_bytes(image_file) == 0
+    sparse = node.paths.lib / "sparse"
+    with sparse.open("wb") as file:
+        file.truncate(64 * MEBIBYTE)
+    assert image.unbacked_bytes(sparse) == 64 * MEBIBYTE
+    assert image.reserve(sparse)
+    assert image.unbacked_bytes(sparse) == 0
+
+
+def test_an_image_stays_sparse_where_it_would_take_the_disk(node: Node) -> None:
+    sparse = node.paths.lib / "sparse"
+    with sparse.open("wb") as file:
+        file.truncate(1 << 43)
+    assert not image.reserve(sparse)
+    assert image.unbacked_bytes(sparse) > 1 << 42
 
 
 def test_a_half_built_container_is_built_again(node: Node, storage: Storage) -> None:

@@ -11,14 +11,21 @@
  *   deathsig:             SIGKILL when the parent Emperor dies
  *   trace:STEP UID GENERATION [PATH]   append one TraceEvent; PATH opens the file for this and later ones
  *   traceend:             close that file, so that no customer's process inherits it
+ *   nodelay:              (the router's master) answers leave at once, not with the client's next packet
+ *   files:COUNT           have so many open files, or as many as may be had
+ *   childwake:            (a master) see at once that a child has ended, not at the next second
  *
  * Monitors (`emperor = NAME://`):
  *   parent://             obey the parent Emperor: a sub-Emperor without a master does not listen to it
  *   watch://DIR           wake at once when something below DIR changes, and bury orphans
+ *   care://…              wake what is stopped, end what is silent: see care.c
  */
 #include <uwsgi.h>
+#include "care.h"
 #include <linux/keyctl.h>
+#include <netinet/tcp.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -29,7 +36,9 @@
 #endif
 
 extern struct uwsgi_server uwsgi;
-extern struct uwsgi_instance *ui; /* core/emperor.c: the list of this Emperor's vassals */
+/* core/emperor.c: the list of this Emperor's vassals, and of its monitors */
+extern struct uwsgi_instance *ui;
+extern struct uwsgi_emperor_scanner *emperor_scanners;
 
 static int trace_fd = -1;
 
@@ -185,6 +194,112 @@ static int hook_traceend(char *unused) {
 	return 0;
 }
 
+/* The operator's shell may have given us 1024. Raising the hard limit takes CAP_SYS_RESOURCE, which root
+   does not have everywhere. */
+static int hook_files(char *arg) {
+	struct rlimit limit;
+	char *end = NULL;
+	rlim_t wanted = strtoul(arg, &end, 10);
+	if (end == arg || *end || !wanted || getrlimit(RLIMIT_NOFILE, &limit)) {
+		uwsgi_log("files: needs COUNT\n");
+		return -1;
+	}
+	if (limit.rlim_max < wanted) {
+		struct rlimit higher = {.rlim_cur = wanted, .rlim_max = wanted};
+		if (!setrlimit(RLIMIT_NOFILE, &higher)) return 0;
+		uwsgi_log("files: only %llu of %llu are allowed here\n", (unsigned long long) limit.rlim_max,
+			(unsigned long long) wanted);
+		wanted = limit.rlim_max;
+	}
+	limit.rlim_cur = wanted;
+	if (setrlimit(RLIMIT_NOFILE, &limit)) {
+		uwsgi_error("files:/setrlimit()");
+		return -1;
+	}
+	return 0;
+}
+
+/* The router sends headers and body apart. With Nagle's algorithm the body waits until the client has
+   acknowledged the headers, which takes it 40 ms on a kept connection (tcp(7)). An accepted socket has
+   the option from the listening one. */
+static int hook_nodelay(char *unused) {
+	(void) unused;
+	int on = 1;
+	for (struct uwsgi_gateway_socket *ugs = uwsgi.gateway_sockets; ugs; ugs = ugs->next) {
+		if (ugs->fd < 0 || ugs->subscription) continue;
+		if (setsockopt(ugs->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))) {
+			uwsgi_error("nodelay:/setsockopt()");
+		}
+	}
+	return 0;
+}
+
+static void monitor_nothing(struct uwsgi_emperor_scanner *ues) {
+	(void) ues;
+}
+
+static void woken(int signum) {
+	(void) signum; /* its arrival alone ends epoll_wait and sleep with EINTR, and the loop goes round */
+}
+
+static int wake_on_children(void (*handler)(int)) {
+	struct sigaction action = {.sa_handler = handler};
+	if (sigaction(SIGCHLD, &action, NULL)) {
+		uwsgi_error("insula/sigaction()");
+		return -1;
+	}
+	return 0;
+}
+
+static int children_fd = -1;
+
+static void child_died(int signum) {
+	(void) signum;
+	int error = errno;
+	uint64_t one = 1;
+	if (write(children_fd, &one, sizeof(one)) < 0) {} /* full: it will wake all the same */
+	errno = error;
+}
+
+static void children_event(struct uwsgi_emperor_scanner *ues) {
+	uint64_t count;
+	if (read(ues->fd, &count, sizeof(count)) < 0) {} /* the loop itself looks for the ended ones */
+}
+
+/* The Emperor sees at once that a vassal has ended. Through a descriptor: a signal that comes just
+   before the loop goes to sleep would be slept over, up to emperor-freq seconds. */
+void insula_emperor_wakes_on_children(void) {
+	static struct uwsgi_imperial_monitor monitor = {.scheme = "children", .func = monitor_nothing};
+	static struct uwsgi_emperor_scanner scanner = {.arg = "children", .monitor = &monitor};
+	struct uwsgi_emperor_scanner **last = &emperor_scanners;
+	if (children_fd >= 0) return;
+	children_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (children_fd < 0 || wake_on_children(child_died)) {
+		uwsgi_error("insula/eventfd()");
+		return;
+	}
+	scanner.fd = children_fd;
+	scanner.event_func = children_event;
+	while (*last) last = &(*last)->next;
+	*last = &scanner;
+	event_queue_add_fd_read(uwsgi.emperor_queue, children_fd);
+}
+
+static int hook_childwake(char *unused) {
+	(void) unused;
+	return wake_on_children(woken);
+}
+
+/* An Emperor that ends looks for ended vassals once a second, and once more when none is left: three
+   levels of them make a second into four. So its sleep is cut short until it is gone. */
+void insula_end_promptly(void) {
+	struct sigaction action = {.sa_handler = woken};
+	struct itimerval often = {.it_interval.tv_usec = 20000, .it_value.tv_usec = 20000};
+	if (sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &often, NULL)) {
+		uwsgi_error("insula/setitimer()");
+	}
+}
+
 /* An event on the pipe to the parent Emperor: 1 is "reload", 0 and 2 are "stop", EOF is its death.
    All mean the same here: stop gracefully. After "reload" the parent starts the vassal anew, which is
    the only reload there is: the binary's path is gone since pivot_root. */
@@ -196,6 +311,9 @@ static void parent_event(struct uwsgi_emperor_scanner *ues) {
 		length <= 0 ? "nothing any more" : byte == 1 ? "boot again" : "stop");
 	event_queue_del_fd(uwsgi.emperor_queue, ues->fd, event_queue_read());
 	ues->fd = -1;
+	/* apps that answer what they have begun (a WebSocket, a long poll) would hold up each stop */
+	uwsgi.emperor_graceful_shutdown = 0;
+	insula_end_promptly();
 	raise(SIGTERM);
 }
 
@@ -204,17 +322,10 @@ static void parent_init(struct uwsgi_emperor_scanner *ues) {
 		uwsgi_log("emperor = parent:// needs a parent Emperor\n");
 		exit(1);
 	}
+	insula_emperor_wakes_on_children();
 	ues->fd = uwsgi.emperor_fd;
 	ues->event_func = parent_event;
 	event_queue_add_fd_read(uwsgi.emperor_queue, ues->fd);
-}
-
-static void monitor_nothing(struct uwsgi_emperor_scanner *ues) {
-	(void) ues;
-}
-
-static void child_died(int signum) {
-	(void) signum; /* its arrival alone ends epoll_wait with EINTR, and the loop goes round */
 }
 
 static int is_vassal(pid_t pid) {
@@ -245,10 +356,7 @@ static void watch_event(struct uwsgi_emperor_scanner *ues) {
 static void watch_init(struct uwsgi_emperor_scanner *ues) {
 	char *dir = ues->arg;
 	if (!uwsgi_startswith(dir, "watch://", 8)) dir += 8;
-	struct sigaction action = {.sa_handler = child_died};
-	if (sigaction(SIGCHLD, &action, NULL)) {
-		uwsgi_error("watch://sigaction()");
-	}
+	insula_emperor_wakes_on_children();
 	ues->event_func = watch_event;
 	ues->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	/* Without it the Emperor still looks every emperor-freq seconds. */
@@ -272,11 +380,17 @@ static void insula_load(void) {
 	uwsgi_register_hook("deathsig", hook_deathsig);
 	uwsgi_register_hook("trace", hook_trace);
 	uwsgi_register_hook("traceend", hook_traceend);
+	uwsgi_register_hook("files", hook_files);
+	uwsgi_register_hook("nodelay", hook_nodelay);
+	uwsgi_register_hook("childwake", hook_childwake);
 	uwsgi_register_imperial_monitor("parent", parent_init, monitor_nothing);
 	uwsgi_register_imperial_monitor("watch", watch_init, watch_run);
+	care_load();
 }
 
 struct uwsgi_plugin insula_plugin = {
 	.name = "insula",
+	.options = care_options,
 	.on_load = insula_load,
+	.master_cycle = care_master_cycle,
 };
