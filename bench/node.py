@@ -65,15 +65,22 @@ class Bench:
         connection.close()
         return int(uid)
 
-    def ssh(self, uid: int, command: str, stdin: str = "") -> str:
+    def ssh_words(self) -> list[str]:
+        """The ssh command line up to the host."""
         options = [
             "-oBatchMode=yes",
             "-oStrictHostKeyChecking=no",
             "-oUserKnownHostsFile=/dev/null",
         ]
-        words = ["ssh", "-F", "none", "-q", "-i", str(self.key), "-p", str(self.ssh_port), *options]
+        words = ["ssh", "-F", "none", "-q", "-i", str(self.key), "-p", str(self.ssh_port)]
+        return words + options
+
+    def ssh(self, uid: int, command: str, stdin: str = "") -> str:
         done = subprocess.run(
-            [*words, f"{uid}@127.0.0.1", command], input=stdin, capture_output=True, text=True
+            [*self.ssh_words(), f"{uid}@127.0.0.1", command],
+            input=stdin,
+            capture_output=True,
+            text=True,
         )
         if done.returncode != 0:
             raise SystemExit(f"ssh {uid} {command}: {done.stderr}")
