@@ -13,6 +13,7 @@ from insula.collector.measuring import Measuring
 from insula.collector.outbox import Outbox
 from insula.emperor import settings
 from insula.emperor.daemon import http, loop
+from insula.emperor.daemon.beat import Beat
 from insula.emperor.daemon.log import Log
 from insula.emperor.kernel import privileges
 from insula.emperor.settings import COLLECTOR_UID, NODE_GID, Node
@@ -36,7 +37,9 @@ def _main() -> None:
     stopping = loop.stop_on_signals()
     daemon = Daemon(node, log, stopping)
     log.info("collector started", socket=node.paths.collector / "metrics.sock")
-    loop.forever(daemon.turn, stopping=stopping, log=log)
+    beat = Beat(node.paths.beats)
+    loop.forever(daemon.turn, stopping=stopping, log=log, beat=beat)
+    beat.end()
     daemon.close()
 
 

@@ -54,6 +54,14 @@ class Node:
     def paths(self) -> Paths:
         return Paths(self.root)
 
+    @property
+    def http_port(self) -> int:
+        return HTTP_PORT
+
+    @property
+    def ssh_port(self) -> int:
+        return SSH_PORT
+
     def insula(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the operator's command line."""
         program = self.root / "var/lib/insula/venv/bin/insula"
@@ -100,7 +108,7 @@ processes = 2
 
     def ssh_words(self) -> list[str]:
         options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
-        words = ["ssh", "-F", "none", "-q", "-i", str(self.key), "-p", str(SSH_PORT)]
+        words = ["ssh", "-F", "none", "-q", "-i", str(self.key), "-p", str(self.ssh_port)]
         return words + [f"-o{option}" for option in options]
 
     def get(self, host: str, path: str = "/", *, tls: bool = False, timeout: float = 20) -> Answer:
@@ -112,7 +120,7 @@ processes = 2
             context.verify_mode = ssl.CERT_NONE
             connection = _Named(host, HTTPS_PORT, context=context, timeout=timeout)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", HTTP_PORT, timeout=timeout)
+            connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout)
         try:
             connection.request("GET", path, headers={"Host": host, "Connection": "close"})
             answer = connection.getresponse()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from insula.emperor import service, settings
 from insula.emperor.kernel import cgroup
-from insula.emperor.status import vassals_of
+from insula.emperor.statistics import vassals_of
 from tests.system.background import Background
 from tests.system.conftest import Node, until
 
@@ -31,6 +31,27 @@ def tree(service_name: str, node: Node) -> int:
         if item["id"] == f"{service_name}.ini":
             return int(str(item["pid"]))
     raise AssertionError(f"the root Emperor has no {service_name}")
+
+
+def service_child(node: Node, service_name: str, index: int = 0) -> int | None:
+    """A process that a service's master started; None while there is none."""
+    try:
+        return children(tree(service_name, node))[index]
+    except (IndexError, AssertionError):
+        return None
+
+
+def named_below(first: int | None, *words: str) -> int | None:
+    """The process below one whose command line has all the words; None without one."""
+    for pid in below(first) if first else []:
+        if all(word in command(pid) for word in words):
+            return pid
+    return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Stopped by a signal (SIGSTOP)."""
+    return status_line(pid, "State:").startswith("T")
 
 
 def below(pid: int) -> list[int]:
@@ -114,6 +135,18 @@ def _is_first(pid: int) -> bool:
     return len(numbers) == 2 and numbers[1] == "1"
 
 
+def stop(pid: int) -> None:
+    """SIGSTOP to one process of the node under test."""
+    assert pid > 1
+    os.kill(pid, signal.SIGSTOP)
+
+
+def resume(pid: int) -> None:
+    """SIGCONT, if it still lives."""
+    if is_alive(pid):
+        os.kill(pid, signal.SIGCONT)
+
+
 def kill(pid: int) -> None:
     """kill -9 of one process of the node under test, and nothing else."""
     assert pid > 1
@@ -138,18 +171,20 @@ class Sampler(Background):
 
     def __init__(self, node: Node, uids: list[int]) -> None:
         super().__init__("sampler")
-        self.node, self.uids = node, uids
+        self.groups = cgroup.detect(settings_of(node).cgroup_name)
+        self.customers = {uid: customer_of(node, uid) for uid in uids}
         self.twice: list[str] = []
         self.count = 0
 
     def _run(self) -> None:
         while not self._stop.is_set():
             started = time.monotonic()
-            for uid in self.uids:
+            for uid, customer in self.customers.items():
                 try:
-                    found = first_processes(self.node, uid)
-                except (OSError, StopIteration, IndexError):
-                    continue  # the run directory or the group is being made again
+                    pids = self.groups.pids(customer, uid)
+                except OSError:
+                    continue  # the group is being made again
+                found = [pid for pid in pids if _is_first(pid) and is_alive(pid)]
                 if len(found) > 1:
                     self.twice.append(f"{uid}: {found}")
             self.count += 1

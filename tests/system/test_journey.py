@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from insula.emperor.daemon import http
+from tests.system import indexes
 from tests.system.conftest import Node, until
 
 pytestmark = pytest.mark.system
@@ -21,17 +22,6 @@ def shop(node: Node) -> int:
     uid = node.container("ann", "shop", "--memory", "1G", "--cpu", "150%")
     node.insula("domain", "add", SITE, "--customer", "ann")
     return uid
-
-
-def _pip_environment(node: Node, uid: int) -> str:
-    """Hand the machine's own pip settings in: index, certificates, time-outs."""
-    bundle = os.environ.get("PIP_CERT") or "/etc/ssl/certs/ca-certificates.crt"
-    node.ssh(uid, "cat > ca.crt", stdin=Path(bundle).read_text())
-    words = ["PIP_CERT=$HOME/ca.crt", "PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1"]
-    for name in ("PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
-        if os.environ.get(name):
-            words.append(f"{name}={os.environ[name]}")
-    return " ".join(words)
 
 
 def test_the_demo_answers(node: Node) -> None:
@@ -48,7 +38,7 @@ def test_the_exit_status_comes_back(node: Node, shop: int) -> None:
 
 
 def test_a_published_app_is_installed_in_a_venv(node: Node, shop: int) -> None:
-    environment = _pip_environment(node, shop)
+    environment = indexes.words(node, shop)
     node.ssh(shop, f"python3 -m venv venv && {environment} venv/bin/pip install -q httpbin")
     assert "httpbin" in node.ssh(shop, "venv/bin/python -c 'import httpbin; print(httpbin)'").stdout
 

@@ -29,9 +29,9 @@ def results() -> Results:
     return _RESULTS
 
 
-@pytest.fixture(scope="module", params=SUITES)
+@pytest.fixture(scope="session", params=SUITES)
 def machine(request: pytest.FixtureRequest, results: Results) -> Iterator[Guest]:
-    """A freshly booted stock Debian; all tests of the module follow one another in it."""
+    """A freshly booted stock Debian; all tests follow one another in it, file by file."""
     suite = str(request.param)
     build_image(suite)
     with guest(suite) as running:

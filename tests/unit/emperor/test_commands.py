@@ -21,7 +21,7 @@ def test_every_name_is_a_command_of_that_name(name: str) -> None:
 
 
 def test_nothing_of_the_operators_environment_comes_along() -> None:
-    assert enter.environment(30001, term="xterm") == {
+    assert enter.environment(30001, term="xterm", language={"LANG": "C.UTF-8", "TZ": "UTC"}) == {
         "HOME": "/containers/30001",
         "SHELL": "/bin/bash",
         "USER": "30001",
@@ -29,12 +29,13 @@ def test_nothing_of_the_operators_environment_comes_along() -> None:
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "TERM": "xterm",
         "LANG": "C.UTF-8",
+        "TZ": "UTC",
     }
 
 
 @pytest.mark.parametrize("term", ["", "a b", "../x", "x\ny", "x" * 65, "ä"])
 def test_a_terminal_that_is_no_name_is_a_dumb_one(term: str) -> None:
-    assert enter.environment(30001, term=term)["TERM"] == "dumb"
+    assert enter.environment(30001, term=term, language={})["TERM"] == "dumb"
 
 
 @given(some.integers(0, 255))

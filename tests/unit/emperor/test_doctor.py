@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from insula.emperor import check, credentials, doctor, status
+from insula.emperor import check, credentials, doctor, service, status
 from insula.emperor.kernel import mounts
 from insula.emperor.settings import Node, NodeSettings, Paths
 
@@ -73,7 +73,19 @@ def test_a_running_node_whose_api_is_silent_fails(
     node: Node, monkeypatch: pytest.MonkeyPatch, answers: bool, state: str
 ) -> None:
     monkeypatch.setattr(status, "api_answers", lambda _: answers)
+    monkeypatch.setattr(service, "supervisor_pid", lambda _: 7)
     assert doctor.node_runs(node, running=True).state == state
+
+
+def test_a_running_node_without_its_supervisor_fails(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "api_answers", lambda _: True)
+    monkeypatch.setattr(service, "has_systemd", lambda: False)
+    monkeypatch.setattr(service, "supervisor_pid", lambda _: None)
+    found = doctor.node_runs(node, running=True)
+    assert (found.state, "supervisor" in found.detail) == ("fail", True)
+    assert "node down" in found.remedy
 
 
 def test_missing_namespaces_are_named(tmp_path: Path) -> None:

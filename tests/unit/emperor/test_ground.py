@@ -1,0 +1,138 @@
+"""What of a build a container's boot file says, and what of it a customer can influence."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from insula.emperor.distros import builds, ground, upgrades
+from insula.emperor.distros.builds import Build
+from insula.emperor.distros.ground import Ground
+from insula.emperor.settings import Paths
+from insula.vassals.errors import InvalidValue
+from insula.vassals.spec import ContainerSpec
+from tests.unit.configurator.examples import NODE, container
+
+GROUND = Ground(Build("default", 7), "root:x:0:0::/:/bin/sh\n", "root:x:0:\n", has_clock=True)
+ZONE = b"TZif2 some zone"
+
+
+def files(spec: ContainerSpec, stands_on: Ground = GROUND) -> dict[str, str]:
+    found = ground.files_of(NODE, spec, stands_on)
+    return {path.name: data.decode("latin-1") for path, data in found.items()}
+
+
+def test_the_boot_file_comes_last_and_names_the_build(tmp_path: Path) -> None:
+    found = files(container())
+    assert list(found)[-1] == "30001.ini"
+    line = "hook-asap = mount:none /var/lib/insula/pool/distros/.default+7 /run/insula/roots/30001"
+    assert f"{line} bind\n" in found["30001.ini"]
+    paths = Paths(tmp_path)
+    paths.boot_ini(30001).parent.mkdir(parents=True)
+    paths.boot_ini(30001).write_text(found["30001.ini"])
+    assert ground.pinned(paths, 30001) == Build("default", 7)
+
+
+def test_a_zone_that_the_build_has_is_bound_and_said() -> None:
+    spec = replace(container(), timezone="Europe/Rome", locale="it_IT.UTF-8")
+    stands_on = replace(GROUND, zone=ZONE)
+    found = files(spec, stands_on)
+    assert (found["localtime"], found["timezone"]) == (ZONE.decode(), "Europe/Rome\n")
+    assert found["environment"] == "LANG=it_IT.UTF-8\nTZ=Europe/Rome\n"
+    assert "env = TZ=Europe/Rome\n" in found["30001.ini"]
+    assert "/etc/localtime bind\n" in found["30001.ini"]
+    assert ground.remark(spec, stands_on) == ""
+
+
+def test_a_zone_or_locale_that_it_lacks_becomes_utc_and_c_with_a_remark() -> None:
+    spec = replace(container(), timezone="Europe/Rome", locale="it_IT.UTF-8")
+    stands_on = replace(GROUND, has_locale=False)
+    found = files(spec, stands_on)
+    assert found["environment"] == "LANG=C.UTF-8\nTZ=UTC\n" and found["timezone"] == "UTC\n"
+    assert found["localtime"].endswith("\nUTC0\n")
+    said = ground.remark(spec, stands_on)
+    assert "no time zone Europe/Rome" in said and "no locale it_IT.UTF-8" in said
+
+
+def test_a_build_from_before_time_zones_gets_no_mount_that_would_fail_the_boot() -> None:
+    old = replace(GROUND, has_clock=False, zone=ZONE)
+    found = files(replace(container(), timezone="Europe/Rome"), old)
+    assert "localtime" not in found["30001.ini"] and "TZ=UTC" in found["environment"]
+
+
+def test_only_a_32_bit_build_gets_another_personality() -> None:
+    assert "personality" not in files(container())["30001.ini"]
+    narrow = files(container(), replace(GROUND, is_32bit=True))["30001.ini"]
+    assert "hook-as-root = callint:personality 8\n" in narrow
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timezone": "Europe/Rome\nhook-asap = exec:id"},
+        {"timezone": "../../../root/secret"},
+        {"timezone": "Europe/%(x)"},
+        {"locale": "it_IT.UTF-8\nenv = A=B"},
+        {"locale": "a b"},
+        {"timezone": 7},
+    ],
+)
+def test_no_feed_brings_a_line_of_its_own(change: dict[str, object]) -> None:
+    with pytest.raises(InvalidValue):
+        ContainerSpec.from_json({**container().to_json(), **change})
+
+
+def test_a_feed_of_an_older_release_is_read() -> None:
+    old = container().to_json()
+    del old["timezone"], old["locale"]
+    assert ContainerSpec.from_json(old) == container()
+
+
+def test_a_link_in_a_strangers_tree_shows_nothing_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("root:secret\n")
+    tree = tmp_path / "lib/var/lib/insula/pool/distros/.evil+1"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "etc/group").write_text("root:x:0:\n")
+    (tree / "etc/passwd").symlink_to(tmp_path / "secret")
+    paths = Paths(tmp_path / "lib")
+    assert ground.look(paths, Build("evil", 1), container()) is None
+
+
+def test_locales_are_found_as_glibc_spells_them(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    tree = Build("one", 1).tree(paths)
+    for name in ("passwd", "group"):
+        (tree / "etc").mkdir(parents=True, exist_ok=True)
+        (tree / "etc" / name).write_text("")
+    place = tree / "usr/lib/locale/it_IT.utf8"
+    place.mkdir(parents=True)
+    (place / "LC_IDENTIFICATION").write_text("x")
+    (tree / "usr/lib/locale/locale-archive").write_bytes(b"x\0de_DE@euro\0fr_FR.utf8\0")
+    has = {
+        name: ground.look(paths, Build("one", 1), replace(container(), locale=name))
+        for name in ("it_IT.UTF-8", "it_IT", "de_DE@euro", "fr_FR.UTF-8", "C.UTF-8", "C")
+    }
+    found = {name: item.has_locale for name, item in has.items() if item}
+    assert found == {
+        "it_IT.UTF-8": True, "it_IT": False, "de_DE@euro": True, "fr_FR.UTF-8": True,
+        "C.UTF-8": True, "C": True,
+    }  # fmt: skip
+
+
+def test_a_tree_at_its_own_name_becomes_a_build_without_a_gap(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    (paths.distros / "default/etc").mkdir(parents=True)
+    (paths.distros / "default/etc/insula-distro").write_text("17\n")
+    assert builds.adopt(paths) == [Build("default", 17)]
+    assert builds.current(paths, "default") == Build("default", 17)
+    assert (paths.distros / ".default+17/etc/insula-distro").read_text() == "17\n"
+    assert builds.adopt(paths) == []
+
+
+def test_an_upgrades_record_that_was_spoilt_holds_no_container(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    paths.distros.mkdir(parents=True)
+    upgrades.Upgrade("default", 1, 2, "moving").saved(paths, "moving")
+    assert upgrades.held(paths) == {"default"}
+    (paths.distros / ".default.upgrade.json").write_text("{")
+    assert upgrades.held(paths) == frozenset()
