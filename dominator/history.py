@@ -55,6 +55,15 @@ class History:
         known.digests[digest] = (unix, clock.monotonic)
         return _RECORD.pack(key, digest, unix, known.unix)
 
+    def lies_ahead(self, place: Place, clock: Clock) -> bool:
+        """True when the last packet of a place carries a date that the clock has yet to reach.
+
+        uWSGI's master does nothing, announce included, until a clock that went back is where it
+        was (core/master.c): such an app is silent and well.
+        """
+        known = self._places.get(_key(place))
+        return known is not None and known.unix > clock.unix + FUTURE_SECONDS
+
     def forget(self, clock: Clock) -> None:
         """Drop what can not come again."""
         for key, known in list(self._places.items()):

@@ -154,7 +154,9 @@ class Machine:
         now = clock.monotonic
         self._listen(now)
         for route in self.table.silent(now=now):
-            yield from self._withdraw(route, "silent")
+            place = (route.uid, route.domain, route.address)
+            if not self.gate.history.lies_ahead(place, clock):
+                yield from self._withdraw(route, "silent")
         if router is not None and router not in (self.whole, self.replaying):
             self._begin_replay(router, now)
         yield from self._all_owed()

@@ -17,7 +17,7 @@ class Driven:
     """A machine whose router takes everything, unless it is busy."""
 
     def __init__(self, *, journal: bytes = b"", accepted: bytes = b"", owner: int | None = 1):
-        self.now = 100.0
+        self.now, self.unix = 100.0, 1e9
         self.desired = Desired({DOMAIN: owner})
         gate = Gate(self.desired.ownership(), IPv4Network("10.0.0.0/8"), "/apps")
         self.machine = Machine(gate, pages_503="/503", pages_421="/421")
@@ -28,7 +28,7 @@ class Driven:
     def tell(self, event: Event) -> list[Effect]:
         """The effects of an event and of what the router says to them."""
         first = len(self.done)
-        self._carry_out(self.machine.handle(event, Clock(1e9 + self.now, self.now)))
+        self._carry_out(self.machine.handle(event, Clock(self.unix + self.now, self.now)))
         return self.done[first:]
 
     def _carry_out(self, effects: list[Effect]) -> None:
@@ -40,7 +40,7 @@ class Driven:
                 self.tell(events.Replayed(ROUTER))
 
     def announce(self, *, leave: bool = False) -> list[Effect]:
-        unix = int(1e9 + self.now) + leave
+        unix = int(self.unix + self.now) + leave
         values: dict[str, str | int] = {
             "key": DOMAIN,
             "address": "/run/sockets/a",
@@ -125,6 +125,24 @@ def test_no_app_counts_as_silent_while_the_gate_does_not_listen() -> None:
         gate.tell(events.Round(ROUTER))
     gate.now += 1.0
     assert (DOMAIN, True) in sends(gate.tell(events.Round(ROUTER)))
+
+
+def test_an_app_that_waits_for_a_clock_which_went_back_is_not_silent() -> None:
+    gate = Driven()
+    gate.announce()
+    gate.unix -= 3600
+    kept = b"".join(item.record for item in gate.done if isinstance(item, events.Remember))
+    next_one = Driven(journal=gate.journal, accepted=kept)
+    next_one.unix = gate.unix
+    for either in (gate, next_one):
+        for _ in range(int(SILENT_SECONDS) + 2):
+            either.now += 1.0
+            assert (DOMAIN, True) not in sends(either.tell(events.Round(ROUTER)))
+        either.unix += 3600
+        for _ in range(int(SILENT_SECONDS) + 2):
+            either.now += 1.0
+            either.tell(events.Round(ROUTER))
+        assert DOMAIN not in {route.domain for route in either.machine.table.routes.values()}
 
 
 def test_the_journal_is_cleared_after_the_table_is_saved() -> None:
