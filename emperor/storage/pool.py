@@ -1,6 +1,7 @@
 """The pool's file system: the machine's own btrfs, or an image with one, loop-mounted."""
 
 import os
+import time
 from pathlib import Path
 
 from insula.emperor.daemon.files import write_atomic
@@ -9,6 +10,9 @@ from insula.emperor.kernel import mounts
 from insula.emperor.settings import Paths
 from insula.emperor.storage import image
 from insula.emperor.storage.image import run
+
+# How long the kernel may take to let go of an unmounted pool.
+HELD_SECONDS = 20.0
 
 
 def mount(paths: Paths, pool_bytes: int) -> None:
@@ -55,13 +59,37 @@ def _refuse_to_replace(paths: Paths) -> None:
 
 
 def unmount(paths: Paths) -> None:
-    """Unmount the pool if it is a mount of its own; the loop device goes with it."""
+    """Unmount the pool if it is a mount of its own; back when its loop device is gone too.
+
+    Raises StorageError when something holds it for longer than HELD_SECONDS.
+    """
     if paths.pool in mounts.points():
         run(
             ["umount", str(paths.pool)],
             f"unmounting {paths.pool}",
             "a process still works in it: stop the containers first",
         )
+    # The last process of a mount namespace may be gone before the kernel has let go of its mounts.
+    deadline = time.monotonic() + HELD_SECONDS
+    while loop := loop_of(paths.pool_image):
+        if time.monotonic() > deadline:
+            raise StorageError(
+                f"{paths.pool_image} is unmounted, but a process still holds {loop}",
+                f"`grep {paths.pool} /proc/*/mountinfo` names it: end it",
+            )
+        time.sleep(0.02)
+
+
+def loop_of(image_path: Path) -> Path | None:
+    """The loop device that shows an image, None when there is none."""
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            shown = backing.read_text().rstrip("\n")
+        except OSError:
+            continue  # it was just taken down
+        if shown == str(image_path):
+            return Path("/dev") / backing.parents[1].name
+    return None
 
 
 def is_readonly(paths: Paths) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import BUSY
+
 pytestmark = pytest.mark.kernel
 
 FAKE_EMPEROR = """\
@@ -51,7 +53,7 @@ def supervised(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 10 * BUSY
     while not is_true():
         assert time.monotonic() < deadline, "not in time"
         time.sleep(0.02)

@@ -113,7 +113,7 @@ def scene_on(node: Node, name: str) -> Scene:
     """A customer with one container and a site on it."""
     node.insula("customer", "create", name)
     uid = node.container(name, name, "--memory", "128M")
-    site = f"{name}.example.org"
+    site = f"{name}.example.net"
     node.insula("domain", "add", site, "--customer", name)
     node.site(uid, site)
     return Scene(node, uid, site)

@@ -13,7 +13,7 @@ from tests.system import indexes
 from tests.system.conftest import Node, until
 
 pytestmark = pytest.mark.system
-SITE = "shop.example.org"
+SITE = "shop.example.net"
 
 
 @pytest.fixture(scope="module")

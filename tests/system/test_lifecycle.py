@@ -30,7 +30,7 @@ from tests.system.conftest import (
 
 pytestmark = pytest.mark.system
 
-SITE = "house.example.org"
+SITE = "house.example.net"
 SECOND = Path(f"{ROOT}-second")
 MIB = 1 << 20
 
