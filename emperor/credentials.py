@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from insula.emperor.apidata import installation_of
 from insula.emperor.daemon.files import write_atomic
 from insula.emperor.errors import PreparationError
 from insula.emperor.rundir import directory
@@ -72,8 +71,16 @@ def installation(paths: Paths) -> str:
         known = tomllib.loads((paths.api_secrets / "api.toml").read_text())["installation"]
     except (FileNotFoundError, KeyError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         # Lost or damaged: the marker has the name, too. None there: this node had no API yet.
-        return installation_of(paths.database_marker) or secrets.token_hex(8)
+        return _installation_of(paths.database_marker) or secrets.token_hex(8)
     return str(known)
+
+
+def _installation_of(path: Path) -> str | None:
+    """The installation that a marker names, None without one."""
+    try:
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def _refuse_to_lose(paths: Paths, path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from insula.emperor import check, credentials, service, status
+from insula.emperor import check, credentials, next_start, service, status
 from insula.emperor.check import Check
 from insula.emperor.errors import PreparationError
 from insula.emperor.kernel import mounts
@@ -38,8 +38,10 @@ def before_start(node: Node) -> list[Check]:
 
 
 def _needed_disk(node: Node) -> int:
-    # What a first run needs it has, once the distro is there; then only room to work.
-    if (node.paths.distros / node.settings.default_distro).exists():
+    # What a first run needs it has, once the distro is there; then only room to work. While the
+    # node is down the pool is not mounted, so its mark counts.
+    distro = node.paths.distros / node.settings.default_distro
+    if distro.exists() or node.paths.pool_marker.exists():
         return check.FREE_DISK_BYTES // 10
     return check.FREE_DISK_BYTES
 
@@ -68,7 +70,7 @@ def doctor(node: Node) -> list[Check]:
         secrets(node),
     ]
     if node.paths.node_toml.exists():
-        found += [pool(node), node_runs(node, running=running)]
+        found += [pool(node), node_runs(node, running=running), release(node)]
     return found
 
 
@@ -149,6 +151,14 @@ def pool(node: Node) -> Check:
             f"keep that much free at {paths.lib}: a full disk would make every home read-only",
         )  # fmt: skip
     return Check("pool", "ok", detail)
+
+
+def release(node: Node) -> Check:
+    """Does all of the node run the release that was installed last?"""
+    left = next_start.next_start(node)
+    if left:
+        return Check("release", "warn", left.sentence(), next_start.REMEDY)
+    return Check("release", "ok", "nothing waits for the next start")
 
 
 def node_runs(node: Node, *, running: bool) -> Check:

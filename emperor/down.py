@@ -22,12 +22,13 @@ def down(node: Node, progress: Progress) -> None:
         _reap(node)
     with progress.step("network"):
         remove_network(node)
-    with progress.step("mounts"):
-        unmount_run(node)
-        driver(node).release()
     with progress.step("cgroups"):
         cgroup.detect(node.cgroup_name).release()
         services_group.remove(services_group.path_of(node.cgroup_name))
+    # Last, for somebody else's process may hold a mount: then all the rest is gone already.
+    with progress.step("mounts"):
+        unmount_run(node)
+        driver(node).release()
 
 
 def _reap(node: Node) -> None:

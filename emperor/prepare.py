@@ -2,6 +2,8 @@
 
 import os
 import re
+import sys
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,6 +18,7 @@ from insula.emperor.settings import (
     NODE_GID,
     ROUTER_UID,
     Node,
+    Paths,
 )
 
 _TOKEN = re.compile(r"@([a-z_]+)@")
@@ -71,43 +74,126 @@ def shipped() -> Traversable:
     return files("insula.emperor")
 
 
-def install(node: Node, values: dict[str, str], *, running: bool, services: bool) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A node that runs; ``other_uwsgi``: its uWSGI is not the one that the next start takes."""
+
+    other_uwsgi: bool = False
+
+    def keeps(self, name: str) -> bool:
+        """True for a file below ``<etc>`` that stays as it is until the next start.
+
+        Another uWSGI may not know what is said in the new ones. What lies in inside/ is read by the
+        distros' own.
+        """
+        if self.other_uwsgi:
+            return name.endswith(".ini") and not name.startswith("inside/")
+        return name in _WAITING
+
+
+def install(
+    node: Node, values: dict[str, str], *, running: Running | None, services: bool
+) -> list[str]:
     """Write what differs below ``<etc>``; return the names of what changed.
 
     ``services`` chooses the services' files or all others: the Emperor starts a service as soon as
     its file is there, and by then the rest must be.
 
-    While the node runs, a changed file that would end the containers is left as it is and comes
-    back with ``(waits)``: it is written at the next start. Files in services/ that the product no
-    longer ships are removed, so their trees end.
+    What the running node keeps is left as it is and comes back with ``(waits)``; only the programs
+    that it starts are today's. It is written before the next start (``take_up``). Files in
+    services/ that the product no longer ships are removed, so their trees end.
     """
     paths = node.paths
     changed = []
-    chosen = _services(shipped()) if services else _others(shipped())
-    for name, mode, source in chosen:
-        text = source.read_bytes()
-        if name.endswith(".ini") or name.startswith("inside/"):
-            text = replaced(text.decode(), values, name=name).encode()
+    for name, mode, text in _wanted(values, services=services):
         target = paths.etc / name
-        if running and name in _WAITING and target.exists():
-            if target.read_bytes() != text:
+        # Below its own uWSGI a file that is missing was lost.
+        is_lost = running is not None and not running.other_uwsgi and not target.exists()
+        if running is not None and running.keeps(name) and not is_lost:
+            if _bytes_of(target) != text:
                 changed.append(f"{name} (waits)")
+                changed += _move_programs(target, paths, values["venv"])
             continue
         directory(target.parent, mode=0o755)
         if write_atomic(target, text, mode=mode):
             changed.append(name)
     if services:
-        changed += _remove_unknown(paths.services, {name for name, _, _ in chosen})
+        changed += _remove_unknown(paths, running)
     return changed
 
 
-def _remove_unknown(directory_: Path, shipped_names: set[str]) -> list[str]:
-    removed = []
-    for path in sorted(directory_.glob("*.ini")):
-        if f"services/{path.name}" not in shipped_names:
-            path.unlink()
-            removed.append(f"services/{path.name} (removed)")
-    return removed
+def waiting(node: Node, values: dict[str, str], running: Running) -> list[str]:
+    """The files that the next start writes or removes, by name."""
+    found = []
+    for services in (False, True):
+        for name, _, text in _wanted(values, services=services):
+            if running.keeps(name) and _bytes_of(node.paths.etc / name) != text:
+                found.append(name)
+    return found + [name for name in _unknown(node.paths) if running.keeps(name)]
+
+
+def take_up(node: Node, values: dict[str, str]) -> list[str]:
+    """Before a start, write all that waited; the names of what changed. The node must not run."""
+    changed = install(node, values, running=None, services=False)
+    return changed + install(node, values, running=None, services=True)
+
+
+def _wanted(values: dict[str, str], *, services: bool) -> list[tuple[str, int, bytes]]:
+    """(name below <etc>, mode, text) of every shipped file of one kind."""
+    found = []
+    for name, mode, source in _services(shipped()) if services else _others(shipped()):
+        text = source.read_bytes()
+        if name.endswith(".ini") or name.startswith("inside/"):
+            text = replaced(text.decode(), values, name=name).encode()
+        found.append((name, mode, text))
+    return found
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _move_programs(target: Path, paths: Paths, venv: str) -> list[str]:
+    """Let a kept file start the programs of the environment ``venv``, when that has them all.
+
+    Else it keeps those of its own: `up` removes no environment that a file names.
+    """
+    text = _bytes_of(target)
+    if text is None:
+        return []
+    program = re.compile(rb"%s/[^/\s]+/(bin/[A-Za-z0-9._-]+)" % re.escape(bytes(paths.venvs)))
+    has_all = all((Path(venv) / os.fsdecode(name)).exists() for name in program.findall(text))
+    if not has_all or not write_atomic(target, program.sub(venv.encode() + rb"/\1", text)):
+        return []
+    return [f"{target.relative_to(paths.etc)} (its programs)"]
+
+
+def environments(paths: Paths) -> set[Path]:
+    """The environments whose programs the installed services start."""
+    named = re.compile(rf"{re.escape(str(paths.venvs))}/[^/\s]+")
+    texts = [path.read_text() for path in paths.services.glob("*.ini")]
+    return {Path(found) for text in texts for found in named.findall(text)}
+
+
+def _remove_unknown(paths: Paths, running: Running | None) -> list[str]:
+    changed = []
+    for name in _unknown(paths):
+        if running is not None and running.keeps(name):
+            changed.append(f"{name} (waits)")
+            continue
+        (paths.etc / name).unlink()
+        changed.append(f"{name} (removed)")
+    return changed
+
+
+def _unknown(paths: Paths) -> list[str]:
+    """Services that the product no longer ships."""
+    known = {name for name, _, _ in _services(shipped())}
+    names = sorted(f"services/{path.name}" for path in paths.services.glob("*.ini"))
+    return [name for name in names if name not in known]
 
 
 def install_cgroup_ini(node: Node) -> bool:
@@ -142,3 +228,8 @@ def _mode(item: Traversable) -> int:
 def cpu_count() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def own_tokens(node: Node) -> dict[str, str]:
+    """The tokens with the environment and the processors of this very process."""
+    return tokens(node, venv=Path(sys.prefix), cpu_count=cpu_count())

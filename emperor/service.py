@@ -65,17 +65,25 @@ def _show_apps(paths: Paths) -> None:
 def emperor_pid(paths: Paths) -> int | None:
     """The root Emperor's process, None when it does not run."""
     pid = _number_in(paths.emperor_pid)
+    return None if _binary_of(paths, pid) is None else pid
+
+
+def running(paths: Paths) -> prepare.Running | None:
+    """How the node runs, None when it does not."""
+    binary = _binary_of(paths, _number_in(paths.emperor_pid))
+    if binary is None:
+        return None
+    # The link leads to the uWSGI of the next start; a running Emperor keeps its own.
+    return prepare.Running(other_uwsgi=binary != str(paths.uwsgi.resolve() / "uwsgi"))
+
+
+def _binary_of(paths: Paths, pid: int) -> str | None:
     try:
         # uWSGI gives itself another name, but its binary is this node's own.
         binary = os.readlink(f"/proc/{pid}/exe")
     except OSError:
         return None
-    return pid if binary.startswith(f"{paths.lib}/uwsgi-") else None
-
-
-def runs_binary(paths: Paths, binary: Path) -> bool:
-    """True when the running root Emperor is this file."""
-    return os.readlink(f"/proc/{emperor_pid(paths)}/exe") == str(binary)
+    return binary if binary.startswith(f"{paths.lib}/uwsgi-") else None
 
 
 def supervisor_pid(paths: Paths) -> int | None:

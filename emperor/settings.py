@@ -99,7 +99,12 @@ class Paths:
 
     @property
     def venv(self) -> Path:
+        """A link to the environment of today, one of ``venvs``."""
         return self.lib / "venv"
+
+    @property
+    def venvs(self) -> Path:
+        return self.lib / "venvs"
 
     @property
     def uwsgi(self) -> Path:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from insula.emperor import service
+from insula.emperor import next_start, service
 from insula.emperor.daemon import http
 from insula.emperor.distros import store
 from insula.emperor.errors import FeedError
@@ -38,6 +38,8 @@ class Status:
     ssh_port: int
     base_domain: str
     network: str
+    # what a new release leaves for the next start: "uWSGI", and files below <etc>
+    next_start: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -61,6 +63,7 @@ def status(node: Node) -> Status:
         ssh_port=settings.ssh_port,
         base_domain=settings.base_domain,
         network=settings.network,
+        next_start=next_start.next_start(node).names(),
     )
 
 

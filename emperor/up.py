@@ -13,6 +13,7 @@ from insula.emperor import (
     demo,
     doctor,
     local,
+    next_start,
     pam,
     prepare,
     release,
@@ -53,24 +54,22 @@ class Result:
     node: Node
     demo: demo.Demo | None
     changed: tuple[str, ...]
+    left: next_start.NextStart = next_start.NextStart()
 
 
 def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
     """Bring the node up. A failure names its step; the next run goes on from there."""
     node = decide(root, wanted)
-    running = service.emperor_pid(node.paths) is not None
+    is_running = service.running(node.paths) is not None
     with progress.step("check"):
-        _check(node, running=running)
-    values = prepare.tokens(node, venv=Path(sys.prefix), cpu_count=prepare.cpu_count())
+        _check(node, running=is_running)
+    values = prepare.own_tokens(node)
     changed: list[str] = []
     with progress.step("settings and secrets"):
         changed += _settings(node)
     with progress.step("uWSGI"):
-        binary = uwsgi_build.build(node.paths, progress.note)
-        # A running Emperor keeps its binary, or every container would end now.
-        if running and not service.runs_binary(node.paths, binary):
-            progress.note("the new uWSGI waits for the next start: insula node down, then bin/up")
-    if not running:
+        uwsgi_build.build(node.paths, progress.note)
+    if not is_running:
         with progress.step("run directory and storage"):
             service.boot(node)
     else:
@@ -81,6 +80,8 @@ def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
         changed += ["API's distro"] if release.make_distro(node) else []
         changed += ["API"] if release.install(node, values, progress.note) else []
     with progress.step("files"):
+        # A running Emperor keeps its binary and what that reads, or every container would end now.
+        running = service.running(node.paths) if is_running else None
         changed += _files(node, values, running=running)
         changed += _command_link(node)
     with progress.step("start"):
@@ -90,7 +91,22 @@ def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
         apidata.remember_database(node.paths, credentials.installation(node.paths))
     shown = _demo(node, wanted, progress, changed)
     _remove_old_environments(node.paths)
-    return Result(node, shown, tuple(changed))
+    left = next_start.next_start(node)
+    if left:
+        progress.note(f"{left.sentence()} ({next_start.REMEDY})")
+    return Result(node, shown, tuple(changed), left)
+
+
+def take_up(node: Node) -> list[str]:
+    """Before each start of the root Emperor: write what waited; the names of what changed.
+
+    A start that nobody asked for counts, too: the uWSGI that starts is the new one then. A node
+    that `up` has not made whole yet is left to it. Raises OSError and InsulaError.
+    """
+    if not node.paths.local_json.exists():
+        return []
+    changed = prepare.take_up(node, prepare.own_tokens(node))
+    return changed + (["API's container"] if local.install(node) else [])
 
 
 def decide(root: Path, wanted: Wanted) -> Node:
@@ -149,7 +165,7 @@ def _default_distro(node: Node, progress: Progress, *, minimal: bool) -> list[st
     return [f"distro {name}"]
 
 
-def _files(node: Node, values: dict[str, str], *, running: bool) -> list[str]:
+def _files(node: Node, values: dict[str, str], *, running: prepare.Running | None) -> list[str]:
     changed = []
     if sshd.install(node, module=pam.build()):
         changed.append("sshd")
@@ -163,8 +179,12 @@ def _files(node: Node, values: dict[str, str], *, running: bool) -> list[str]:
 
 
 def _remove_old_environments(paths: Paths) -> None:
-    """Keep the current environment and the one before: a process may still load from it."""
-    others = [path for path in (paths.lib / "venvs").glob("*") if path != Path(sys.prefix)]
+    """Keep the current environment, the one before, and those that services start from.
+
+    A process may still load from the one before.
+    """
+    used = {Path(sys.prefix), *prepare.environments(paths)}
+    others = [path for path in paths.venvs.glob("*") if path not in used]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in others[1:]:
         shutil.rmtree(path)
@@ -200,6 +220,7 @@ def summary(result: Result) -> dict[str, object]:
         "docs": _url("https", settings.api_domain, settings.https_port, "/api/v1/docs"),
         "command": _command(result.node),
         "changed": list(result.changed),
+        "next_start": list(result.left.names()),
         "demo": None,
     }
     if result.demo is not None:
@@ -227,6 +248,9 @@ def summary_lines(facts: dict[str, object]) -> list[str]:
         lines.append(f"login  customer {found['customer']}, token in {found['token_file']}")
         lines.append(f"ssh    {found['ssh']}")
         lines.append(f"curl   {found['curl']}")
+    left = facts["next_start"]
+    if isinstance(left, list) and left:
+        lines.append(f"waits  {len(left)} parts for the next start (insula node status)")
     return lines
 
 

@@ -12,6 +12,7 @@ from insula.emperor.cli import invocation, node_of, started_node_of
 from insula.emperor.errors import SettingsError
 from insula.emperor.progress import Progress
 from insula.emperor.settings import Node, NodeSettings, Paths
+from insula.vassals.errors import InsulaError
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -203,8 +204,15 @@ def restore(
 def boot(context: click.Context) -> None:
     """What the unit and the supervisor run before each start of the root Emperor."""
     from insula.emperor import service
+    from insula.emperor.up import take_up
 
-    service.boot(node_of(context))
+    found = node_of(context)
+    service.boot(found)
+    try:
+        take_up(found)
+    except (InsulaError, OSError) as error:
+        # On a full disk the old files start the sites; doctor goes on naming what waits.
+        click.echo(f"warning: the new release's files are not written: {error}", err=True)
 
 
 def _node_or_default(context: click.Context) -> Node:

@@ -212,7 +212,7 @@ def _files(node: Node) -> Path:
     )
     values = prepare.tokens(node, venv=Path(sys.prefix), cpu_count=2)
     for services in (False, True):
-        prepare.install(node, values, running=False, services=services)
+        prepare.install(node, values, running=None, services=services)
     credentials.make(node, now=datetime.now(UTC))
     for uid in (30001, 30002, 30003):
         rundir.directory(paths.subscribe(uid), mode=0o755, owner=DOMINATOR_UID, group=DOMINATOR_UID)

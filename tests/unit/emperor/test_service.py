@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from insula.emperor import service
+from insula.emperor import prepare, service
 from insula.emperor.settings import Node, NodeSettings, Paths
 
 
@@ -51,6 +51,22 @@ def test_the_emperor_is_known_by_its_binary_also_after_an_upgrade(
     _runs_as(monkeypatch, f"{paths.lib}/uwsgi-2.0.31-abc/uwsgi{suffix}")
     paths.emperor_pid.write_text("77\n")
     assert service.emperor_pid(paths) == 77
+
+
+@pytest.mark.parametrize(("linked", "is_other"), [("abc", False), ("def", True)])
+def test_an_emperor_that_started_before_an_upgrade_has_another_uwsgi(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, linked: str, is_other: bool
+) -> None:
+    paths.uwsgi.symlink_to(f"uwsgi-2.0.31-{linked}")
+    paths.emperor_pid.write_text("77\n")
+    read = os.readlink
+    exe = f"{paths.lib}/uwsgi-2.0.31-abc/uwsgi"
+    monkeypatch.setattr(os, "readlink", lambda path: exe if "/77/" in str(path) else read(path))
+    assert service.running(paths) == prepare.Running(other_uwsgi=is_other)
+
+
+def test_a_node_that_is_down_runs_in_no_way(paths: Paths) -> None:
+    assert service.running(paths) is None
 
 
 def test_a_number_that_went_to_another_program_is_not_the_supervisor(paths: Paths) -> None:
