@@ -81,5 +81,41 @@ def test_a_wrong_http_app_is_refused_and_named(tmp_path: Path, line: str, said: 
     assert done.stderr.startswith("shop.ini: ") and said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("lines", "remapped"),
+    [
+        ("plugin = php", "14:0"),
+        ("plugins=php,router_rewrite, router_redirect", "14:0"),
+        ("  plugin  =  lua", "6:0"),
+        ("plugin = lua51", "6:0"),
+        ("plugin = router_static\nplugin = cgi\nplugin = cgi", "9:0"),
+        ("need-plugin = php", "14:0"),
+        # somebody else may answer
+        ("plugin = python3", None),
+        ("plugin = php,python3", None),
+        ("plugin = notfound\nplugin = cgi", None),
+        ("plugin = php\nplugin = cgi", None),
+        ("plugin = php\nplugin = $(MORE)", None),
+        ("plugin = $(HOME)/php_plugin.so", None),
+        # the file says it itself, before or after
+        ("plugin = php\nremap-modifier = 14:0", None),
+        ("remap-modifier = 14:5\nplugin = php", None),
+        ("; plugin = php", None),
+        ("env = plugin = php", None),
+        ("plugin-dir = php", None),
+        ("plugin =", None),
+        ("http-app = a.test 3000", None),
+    ],
+)
+def test_a_language_that_registers_no_app_gets_the_routers_requests(
+    tmp_path: Path, lines: str, remapped: str | None
+) -> None:
+    done = run(tmp_path, f"[uwsgi]\n{lines}\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    words = done.stdout.splitlines()
+    found = words[words.index("--remap-modifier") + 1] if "--remap-modifier" in words else None
+    assert found == remapped
+
+
 def test_other_files_are_left_to_uwsgi(tmp_path: Path) -> None:
     assert run(tmp_path, "uwsgi:\n  http-app: a.test\n", name="shop.yaml").returncode == 0

@@ -64,11 +64,13 @@ def read(path: Path) -> Page:
 
 
 def play(page: Page, node: Node, uid: int, customer: str, work: Path) -> None:
-    """Execute a page in a customer's container. Raises AssertionError at the first difference."""
+    """Execute a page in a customer's container. Raises AssertionError at the first difference.
+
+    ``work`` is an empty directory for what it downloads.
+    """
     for domain in page.domains:
         node.insula("domain", "add", domain, "--customer", customer)
-    for package, inside, name in page.unpacked:
-        bring(node, uid, package, inside, name, work)
+    bring(page, node, uid, work)
     environment = indexes.words(node, uid)
     for block in page.blocks:
         if block.kind == "sh":
@@ -122,22 +124,32 @@ def curl(command: str) -> str:
     return (done.stdout + done.stderr).decode(errors="replace")
 
 
-def bring(node: Node, uid: int, package: str, inside: str, name: str, work: Path) -> None:
-    """Put a part of a Debian package into a container's home, as if it were unpacked there."""
-    tree = work / package
-    if not tree.exists():
-        debs = work / f"{package}.debs"
-        debs.mkdir()
-        subprocess.run(
-            ["apt-get", "--quiet", "download", package], cwd=debs, check=True, timeout=120,
-            capture_output=True,
-        )  # fmt: skip
-        subprocess.run(["dpkg-deb", "-x", next(debs.glob("*.deb")), tree], check=True, timeout=60)
-    source = min(tree.glob(inside))
-    packed = ["tar", "-C", str(source.parent), "--transform", f"s,^{source.name},{name},", "-cz"]
-    with subprocess.Popen([*packed, source.name], stdout=subprocess.PIPE) as tar:
-        unpack = [*node.ssh_words(), f"{uid}@127.0.0.1", "tar -xz --no-same-owner"]
-        subprocess.run(unpack, stdin=tar.stdout, check=True, timeout=120)
+def bring(page: Page, node: Node, uid: int, work: Path) -> None:
+    """Put the parts of Debian packages into a container's home, as if they were unpacked there."""
+    if not page.unpacked:
+        return
+    packages = list(dict.fromkeys(package for package, _, _ in page.unpacked))
+    subprocess.run(
+        ["apt-get", "--quiet", "download", *packages], cwd=work, check=True,
+        timeout=60 * BUSY, capture_output=True,
+    )  # fmt: skip
+    home = work / "home"
+    for package, inside, name in page.unpacked:
+        tree = work / package
+        if not tree.exists():
+            deb = next(work.glob(f"{package}_*.deb"))
+            subprocess.run(["dpkg-deb", "-x", deb, tree], check=True, timeout=60 * BUSY)
+        source = min(tree.glob(inside))
+        (home / name).mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", f"{source}/.", home / name], check=True, timeout=60)
+    with subprocess.Popen(["tar", "-C", home, "-cz", "."], stdout=subprocess.PIPE) as tar:
+        # the home's own mode and time stay
+        unpack = [
+            *node.ssh_words(),
+            f"{uid}@127.0.0.1",
+            "tar -xz --no-same-owner --no-overwrite-dir",
+        ]
+        subprocess.run(unpack, stdin=tar.stdout, check=True, timeout=60 * BUSY)
     assert tar.returncode == 0
 
 

@@ -6,7 +6,6 @@ import http.client
 import os
 import ssl
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
@@ -15,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.patience import BUSY
-from tests.system.background import Background
 from tests.system.conftest import HTTP_PORT, HTTPS_PORT, Node, until
+from tests.system.visitors import Visitors
 
 pytestmark = pytest.mark.system
 SERVER = Path(__file__).with_name("http_server.py")
@@ -168,24 +167,6 @@ async def _websocket(ready: asyncio.Barrier) -> bool:
     return True
 
 
-class Visitors(Background):
-    """Asks for a page again and again; ``statuses`` counts what came, ``slowest`` is in seconds."""
-
-    def __init__(self) -> None:
-        super().__init__("visitors")
-        self.statuses: Counter[int | str] = Counter()
-        self.slowest = 0.0
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.01):
-            start = time.monotonic()
-            try:
-                self.statuses[ask_once("/")[0]] += 1
-            except (OSError, http.client.HTTPException) as error:
-                self.statuses[type(error).__name__] += 1
-            self.slowest = max(self.slowest, time.monotonic() - start)
-
-
 def test_a_reload_ends_and_visitors_wait_for_the_server(node: Node, uid: int) -> None:
     """What docs/languages/node.md says: a short time of 502, then visitors wait; no other error."""
 
@@ -193,7 +174,7 @@ def test_a_reload_ends_and_visitors_wait_for_the_server(node: Node, uid: int) ->
         return node.ssh(uid, "pgrep -f '^python3 http_server.py'", check=False).stdout.strip()
 
     old = server()
-    with Visitors() as visitors:
+    with Visitors(DOMAIN) as visitors:
         time.sleep(0.5)
         node.ssh(uid, "touch -d '2 seconds' vassals/server.ini")
         until(lambda: server() not in ("", old), 20 * BUSY, "another server")

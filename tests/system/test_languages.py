@@ -1,12 +1,16 @@
 """Every language: each page of docs/languages is typed into a container and does what it says."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.patience import BUSY
 from tests.system import examples
-from tests.system.conftest import CHECKOUT, Node
+from tests.system.conftest import CHECKOUT, Node, until
+from tests.system.readers import Readings, reading
+from tests.system.visitors import Visitors
 
 pytestmark = pytest.mark.system
 PAGES = [
@@ -16,20 +20,45 @@ PAGES = [
 ]
 
 
+ASGI = CHECKOUT / "docs/languages/asgi.md"
+CONTAINER = ("--memory", "1G", "--cpu", "200%")
+
+
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("unpacked")
+def pages(
+    request: pytest.FixtureRequest, node: Node, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Readings]:
+    with reading(request, node, CONTAINER, tmp_path_factory.mktemp("unpacked")) as pages:
+        yield pages
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_a_page_does_what_it_says(node: Node, work: Path, path: Path) -> None:
-    customer = f"reader-{path.stem}"
-    node.insula("customer", "create", customer)
-    uid = node.container(customer, path.stem, "--memory", "1G", "--cpu", "200%")
-    try:
-        examples.play(examples.read(path), node, uid, customer, work)
-    finally:
-        node.insula("container", "destroy", str(uid), "--yes", check=False)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_a_page_does_what_it_says(pages: Readings, page: Path) -> None:
+    pages.of(page)
+
+
+def test_gunicorn_replaces_its_workers_and_no_visitor_gets_an_error(
+    node: Node, pages: Readings
+) -> None:
+    """What docs/languages/asgi.md says of SIGHUP."""
+    uid = pages.of(ASGI).uid
+
+    def workers() -> set[str]:
+        command = "pgrep -P $(pgrep -o -f 'gunicorn hello:app') | sort"
+        return set(node.ssh(uid, command, check=False).stdout.split())
+
+    def are_replaced() -> bool:
+        return len(workers()) == 2 and not workers() & old
+
+    with Visitors("workers.example.org") as visitors:
+        for _ in range(3):
+            old = workers()
+            assert len(old) == 2
+            node.ssh(uid, "pkill -HUP -o gunicorn")
+            until(are_replaced, 20 * BUSY, "two other workers")
+    print(f"\none visitor, three times SIGHUP: {dict(visitors.statuses)}")
+    assert set(visitors.statuses) == {200}
+    assert visitors.statuses[200] > 20
 
 
 STRICT = """

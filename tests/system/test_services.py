@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.patience import BUSY
-from tests.system import examples, processes
+from tests.system import processes
 from tests.system.conftest import CHECKOUT, Node, until
+from tests.system.readers import Readings, reading
 
 pytestmark = pytest.mark.system
 PAGES = CHECKOUT / "docs/services"
@@ -41,39 +42,31 @@ DATABASES = (
         "redis-cli -s /run/user/redis.sock keys '*'",
     ),
 )  # fmt: skip
-OTHERS = ("cron", "spooler", "workers")
+OTHERS = [PAGES / f"{name}.md" for name in ("cron", "spooler", "workers")]
+CONTAINER = ("--memory", "512M", "--cpu", "200%")
 
 
-@pytest.fixture
-def reader(node: Node, request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
-    """A customer and its container of 512 MB for the page that the test names."""
-    page = request.param.page if isinstance(request.param, Database) else request.param
-    customer = f"reader-{page}"
-    node.insula("customer", "create", customer)
-    uid = node.container(customer, page, "--memory", "512M", "--cpu", "200%")
-    yield customer, uid
-    node.insula("container", "destroy", str(uid), "--yes", check=False)
+@pytest.fixture(scope="module")
+def pages(
+    request: pytest.FixtureRequest, node: Node, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Readings]:
+    with reading(request, node, CONTAINER, tmp_path_factory.mktemp("unpacked")) as pages:
+        yield pages
 
 
-def play(node: Node, page: str, reader: tuple[str, int], work: Path) -> int:
-    customer, uid = reader
-    examples.play(examples.read(PAGES / f"{page}.md"), node, uid, customer, work)
-    return uid
-
-
-@pytest.mark.parametrize("reader", OTHERS, indirect=True, ids=str)
-def test_a_page_does_what_it_says(node: Node, reader: tuple[str, int], tmp_path: Path) -> None:
-    play(node, reader[0].removeprefix("reader-"), reader, tmp_path)
+@pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.stem)
+def test_a_page_does_what_it_says(pages: Readings, page: Path) -> None:
+    pages.of(page)
 
 
 @pytest.mark.parametrize(
-    ("reader", "database"), [(item, item) for item in DATABASES], indirect=["reader"],
+    ("page", "database"), [(PAGES / f"{item.page}.md", item) for item in DATABASES],
     ids=[item.page for item in DATABASES],
 )  # fmt: skip
 def test_a_database_loses_nothing(
-    node: Node, reader: tuple[str, int], database: Database, tmp_path: Path
+    node: Node, pages: Readings, page: Path, database: Database
 ) -> None:
-    uid = play(node, database.page, reader, tmp_path)
+    uid = pages.of(page).uid
     print(f"\n{database.page} idle: {memory(node, uid)}")
 
     def reload() -> None:
