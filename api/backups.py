@@ -107,10 +107,15 @@ def _sync(path: Path) -> None:
 
 
 def listed() -> list[str]:
-    """The names of the copies, the oldest first."""
+    """The names of the copies, the oldest first: by revision, for a clock may have been wrong."""
     if not is_wanted():
         return []
-    return sorted(name for name in os.listdir(place()) if _NAME.fullmatch(name))
+    return by_age([name for name in os.listdir(place()) if _NAME.fullmatch(name)])
+
+
+def by_age(names: list[str]) -> list[str]:
+    """The oldest first; a database's revision grows through every restore, time may go back."""
+    return sorted(names, key=lambda name: (revision_of(name), name))
 
 
 def is_wanted() -> bool:
@@ -135,7 +140,7 @@ def superseded(names: list[str]) -> list[str]:
     """Those that newer ones have made needless: days and migrations are kept longer."""
     kinds: dict[str, list[str]] = {"change": [], "migration": []}
     last_of_day: dict[str, str] = {}
-    for name in sorted(names):
+    for name in by_age(names):
         found = _NAME.fullmatch(name)
         if found is not None:
             kinds[found[3]].append(name)

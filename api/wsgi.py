@@ -48,6 +48,9 @@ class Application:
         from insula.api.errors import ApiError
 
         with self.loading:
+            # The thread that held the lock before us has done it.
+            if self.django is not None:
+                return
             try:
                 _open()
             except (ApiError, DatabaseError, OSError) as error:

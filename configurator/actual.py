@@ -112,7 +112,8 @@ def loaded_firewall(node: Node, *, ask_kernel: bool) -> str:
     text = read_bytes(firewall_file(node)) or b""
     if text and ask_kernel and not firewall.is_loaded(node.nft_table):
         return ""
-    return text.decode()
+    # What is damaged equals no text that is wanted, so it is made again.
+    return text.decode(errors="replace")
 
 
 def firewall_file(node: Node) -> Path:
@@ -139,7 +140,7 @@ def extrausers_texts(node: Node) -> dict[str, str]:
     found = {
         name: read_bytes(node.paths.extrausers / name) for name in ("passwd", "group", "shadow")
     }
-    return {name: (data or b"").decode() for name, data in found.items()}
+    return {name: (data or b"").decode(errors="replace") for name, data in found.items()}
 
 
 def installed_distros(node: Node) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from insula.emperor import service, status
 from insula.emperor.daemon.files import write_atomic
@@ -40,11 +39,12 @@ def remember_database(paths: Paths, installation: str) -> bool:
 
 
 def backups(paths: Paths) -> list[str]:
-    """The names of the copies, the oldest first."""
+    """The names of the copies, the oldest first: by revision, for a clock may have been wrong."""
     try:
-        return sorted(name for name in os.listdir(paths.api_backups) if _NAME.fullmatch(name))
+        found = [name for name in os.listdir(paths.api_backups) if _NAME.fullmatch(name)]
     except FileNotFoundError:
         return []
+    return sorted(found, key=lambda name: (int(name.split("-")[1]), name))
 
 
 def restore(node: Node, name: str | None, progress: Progress) -> dict[str, object]:
@@ -148,11 +148,3 @@ def _wait_for_api(node: Node) -> None:
         if time.monotonic() > deadline:
             raise PreparationError("the API does not answer", f"insula logs {API_UID}")
         time.sleep(0.1)
-
-
-def installation_of(path: Path) -> str | None:
-    """The installation that a marker names, None without one."""
-    try:
-        return path.read_text().strip() or None
-    except FileNotFoundError:
-        return None

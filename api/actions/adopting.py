@@ -11,7 +11,7 @@ from insula.api.actions.customers import key_pair
 from insula.api.actions.encryption import DecryptionError, decrypt, encrypt
 from insula.api.models import Container, Customer, Domain, Revision
 from insula.vassals import identity
-from insula.vassals.spec import ContainerSpec, CustomerSpec, DesiredState, DomainSpec
+from insula.vassals.spec import ContainerSpec, CustomerSpec, DesiredState
 
 # The feed's fields are the row's, but for these: numbers of others, a list, what is rendered.
 _TAKEN_OVER = tuple(
@@ -45,7 +45,7 @@ def adopt(actor: Actor, state: DesiredState | None) -> Adopted:
         if state is not None:
             _customers(state.customers, found)
             _containers(state.containers, found)
-            _domains(state.domains, found)
+            _domains(state, found)
             _skip_used_numbers(state)
             revision = max(revision, state.revision + 1)
             Revision.objects.filter(pk=1).update(number=revision)
@@ -82,17 +82,25 @@ def _containers(specs: tuple[ContainerSpec, ...], found: Adopted) -> None:
         found.containers.append(item.uid)
 
 
-def _domains(specs: tuple[DomainSpec, ...], found: Adopted) -> None:
+def _domains(state: DesiredState, found: Adopted) -> None:
     known = {row.name: row for row in Domain.objects.all()}
     running = {row.domain: row for row in Container.objects.filter(state="running")}
-    for item in specs:
+    for item in state.domains:
         row = known.get(item.name)
-        if row is not None and (row.customer_id, row.state) == (item.customer_id, item.state):
+        if row is not None and (
+            # The node had not heard of this change yet: it must not give back what was detached.
+            row.revision > state.revision
+            or (row.customer_id, row.state) == (item.customer_id, item.state)
+        ):
             continue
-        container = running.get(item.name)
         Domain.objects.update_or_create(
             name=item.name,
-            defaults={"customer_id": item.customer_id, "container": container, "state": item.state},
+            defaults={
+                "customer_id": item.customer_id,
+                "container": running.get(item.name),
+                "state": item.state,
+                "revision": state.revision,
+            },
         )
         found.domains.append(item.name)
 

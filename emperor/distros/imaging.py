@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from insula.emperor.errors import PreparationError
+from insula.emperor.errors import KernelError, PreparationError
 from insula.emperor.kernel import privileges
+from insula.emperor.kernel.beneath import open_beneath
 from insula.emperor.settings import Node
 from insula.vassals.errors import InvalidValue
 
@@ -150,12 +151,32 @@ def main() -> None:
     )
     archive.unlink()
     _as_nobody(["umoci", "unpack", "--rootless", "--image", f"{layout}:it", str(bundle)], place)
-    # As root, since an image may hold files that nobody may read; tar(1) follows no link.
-    done = subprocess.run(
-        ["tar", "--create", "--sparse", "--format=gnu", f"--directory={bundle}/rootfs", "."],
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    sys.exit(_FAILED if done.returncode else 0)
+    sys.exit(_FAILED if _pack(place, "bundle/rootfs") else 0)
+
+
+def _pack(place: Path, tree: str) -> int:
+    """Write the tree below ``place`` to standard output; returns tar's exit status.
+
+    As root, since an image may hold files that nobody may read. The way there was made by nobody's
+    programs from a stranger's image: a link in it would have root pack the machine's own files.
+    """
+    top = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        inside = open_beneath(top, tree, os.O_RDONLY | os.O_DIRECTORY)
+    except KernelError as error:
+        print(f"{tree} is no directory: {error}", file=sys.stderr)
+        return 1
+    finally:
+        os.close(top)
+    try:
+        # tar(1) itself follows no link.
+        done = subprocess.run(
+            ["tar", "--create", "--sparse", "--format=gnu", "."],
+            stdin=subprocess.DEVNULL, preexec_fn=lambda: os.fchdir(inside), check=False,
+        )  # fmt: skip
+    finally:
+        os.close(inside)
+    return done.returncode
 
 
 def _mount_scratch(image: Path, place: Path, size: int) -> None:

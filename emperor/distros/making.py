@@ -77,7 +77,9 @@ def sweep(node: Node, storage: Storage) -> None:
     """
     paths = node.paths
     for path in sorted(paths.distros.glob(".*")):
-        if path.name.endswith((".tmp", ".link")) or ".old-" in path.name:
+        # A distro may be called anything, `debian.old-1` too: a build of it is no leftover.
+        is_build = "+" in path.name
+        if not is_build and (path.name.endswith((".tmp", ".link")) or ".old-" in path.name):
             _delete_unless_mounted(storage, path)
     needed = wanted(node)
     mounted = _mounted_roots()

@@ -3,14 +3,17 @@
 usage: python faltering_app.py NAME SOCKET UID GID LOG MODE FAILURES
 
 MODE unread closes a connection with the request unread in it, as a uWSGI worker does that is told
-to end while it accepts; read closes after all was read, as a crashed one does; deaf never accepts.
+to end while it accepts; read closes after all was read, as a crashed one does; deaf never accepts;
+overlong sends a body that is longer than it said, all at once or its end later, in turns.
 LOG gets a line for each connection: what was done and, for one that was read, the body's length.
 """
 
+import contextlib
 import os
 import select
 import socket
 import sys
+import time
 
 
 def main() -> None:
@@ -32,7 +35,9 @@ def main() -> None:
                 else:
                     length = _read(connection)
                     file.write(f"read {length}\n")
-                    if not left:
+                    if mode == "overlong":
+                        _answer_overlong(connection, name, later=left % 2 == 1)
+                    elif not left:
                         _answer(connection, name)
                 left = max(0, left - 1)
 
@@ -66,6 +71,15 @@ def _answer(connection: socket.socket, name: str) -> None:
     connection.sendall(
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Who: app=" + name.encode() + b" end\r\n\r\nok\n"
     )
+
+
+def _answer_overlong(connection: socket.socket, name: str, *, later: bool) -> None:
+    _answer(connection, name)
+    if later:
+        time.sleep(0.05)
+    # The client may be gone.
+    with contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
 
 
 if __name__ == "__main__":

@@ -108,6 +108,29 @@ def test_small_bodies_on_one_connection_stay_apart(routed: RoutedNode) -> None:
     assert app.did() == ["unread", "read 5", "read 0", "read 70", "read 3000"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_an_app_sends_beyond_its_answer_reaches_nobody(
+    routed: RoutedNode, method: str
+) -> None:
+    """A proxy that keeps one connection for all sites would take it for another site's answer."""
+    app, data, said = _falter(routed, "overlong", 4), b"", b""
+    with routed.connect() as client:
+        for _ in range(4):
+            client.sendall(f"{method} / HTTP/1.1\r\nHost: {DOMAIN}\r\n\r\n".encode())
+            end = b"ok\n" if method == "GET" else b"\r\n\r\n"
+            while not data.endswith(end) and (said := client.recv(65536)):
+                data += said
+            assert data.endswith(end), f"the connection ended after {data!r}"
+            time.sleep(0.2)
+            answers, data = data, b""
+            assert answers.count(b"HTTP/1.1 200 OK") == 1 and b"forged" not in answers
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(65536)
+    app.end()
+    assert app.did() == ["read 0"] * 4
+
+
 def test_a_large_body_is_asked_once(routed: RoutedNode) -> None:
     """An app may have begun with it and read the rest later: a second time could order twice."""
     app = _falter(routed, "unread", 1)

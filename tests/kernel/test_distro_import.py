@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from insula.emperor.distros import imaging, importing, store
+from insula.emperor.distros import builds, imaging, importing, store
 from insula.emperor.distros.importing import Imported
 from insula.emperor.errors import PreparationError
 from insula.emperor.settings import Node
@@ -315,6 +315,20 @@ def test_an_image_with_a_spoilt_layer_is_refused(node: Node, tmp_path: Path) -> 
     refused(node, packed, "the image is not taken|not unpacked|not taken")
 
 
+@pytest.mark.parametrize("name", ["bundle", "bundle/rootfs"])
+def test_root_packs_nothing_of_the_machine_for_an_image(
+    tmp_path: Path, outside: Path, capfdbinary: pytest.CaptureFixture[bytes], name: str
+) -> None:
+    """What took the image apart had no right, but what it left behind is what root packs."""
+    (outside / "rootfs").mkdir()
+    (outside / "rootfs/secret").write_text("the machine's own")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).symlink_to(outside)
+    assert imaging._pack(tmp_path, "bundle/rootfs") != 0
+    said = capfdbinary.readouterr()
+    assert said.out == b"" and b"is no directory" in said.err
+
+
 def test_an_image_without_the_tools_names_them(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,3 +394,16 @@ def test_a_second_import_renews_the_distro(node: Node, tmp_path: Path) -> None:
 def test_a_name_that_no_distro_may_have_is_refused(node: Node, tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidValue):
         importing.import_(node, name, str(archive(tmp_path / "a.tar")), lambda _: None)
+
+
+def test_a_distro_of_any_name_keeps_its_build_when_the_next_one_is_made(
+    node: Node, tmp_path: Path
+) -> None:
+    """Leftovers of killed commands are swept by their names, which a distro may resemble."""
+    for name in ("debian.old-1", "a.tmp", "b.link", "last"):
+        importing.import_(node, name, str(archive(tmp_path / "a.tar")), lambda _: None)
+    assert store.listed(node) == ["a.tmp", "b.link", "debian.old-1", "last"]
+    for name in store.listed(node):
+        build = builds.current(node.paths, name)
+        assert build is not None and (build.tree(node.paths) / "bin/sh").is_file()
+        assert builds.facts_of(node.paths, build).origin == "imported"

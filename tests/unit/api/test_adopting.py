@@ -6,7 +6,7 @@ from insula.api.actions.actor import ROOT
 from insula.api.actions.adopting import adopt
 from insula.api.actions.containers import Wanted, create_container
 from insula.api.actions.customers import create_customer, signing_keys
-from insula.api.actions.domains import attach_domain
+from insula.api.actions.domains import attach_domain, detach_domain
 from insula.api.models import Container, Customer, Domain, Revision
 from insula.api.node.snapshot import desired_state
 
@@ -53,6 +53,32 @@ def test_what_is_as_new_as_the_node_stays_as_it_is() -> None:
     create_container(ROOT, customer, name="web", wanted=Wanted())
     found = adopt(ROOT, desired_state())
     assert (found.customers, found.containers, found.domains, found.new_keys) == ([], [], [], [])
+
+
+def test_a_change_that_the_node_has_not_heard_of_stays() -> None:
+    one, two = (create_customer(ROOT, name=name) for name in ("one", "two"))
+    for name in ("moved.example.org", "gone.example.org"):
+        attach_domain(ROOT, one, name)
+    older = desired_state()
+    for name in ("moved.example.org", "gone.example.org"):
+        detach_domain(ROOT, name)
+    attach_domain(ROOT, two, "moved.example.org")
+    before = desired_state().domains
+    assert adopt(ROOT, older).domains == []
+    assert desired_state().domains == before
+
+
+def test_a_newer_word_of_the_node_about_a_domain_counts() -> None:
+    one, two = (create_customer(ROOT, name=name) for name in ("one", "two"))
+    attach_domain(ROOT, one, "moved.example.org")
+    detach_domain(ROOT, "moved.example.org")
+    row = attach_domain(ROOT, two, "moved.example.org")
+    newer = desired_state()
+    # as an older copy has it
+    row.customer, row.revision = one, 1
+    row.save()
+    assert adopt(ROOT, newer).domains == ["moved.example.org"]
+    assert Domain.objects.get().customer == two
 
 
 def test_a_key_that_does_not_open_is_made_anew(settings: object) -> None:

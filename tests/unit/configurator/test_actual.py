@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from insula.configurator.actual import ContainerActual, observe_grounds
+from insula.configurator.actual import (
+    ContainerActual,
+    extrausers_texts,
+    firewall_file,
+    loaded_firewall,
+    observe_grounds,
+)
 from insula.emperor.distros import builds
 from insula.emperor.distros.builds import Build
 from insula.emperor.distros.upgrades import Upgrade
@@ -76,3 +82,13 @@ def test_a_build_that_is_gone_holds_nobody(tmp_path: Path) -> None:
     builds.make_current(node.paths, Build("default", 2))
     pin(node, 30001, Build("default", 1))
     assert stands_on(node, container()) == Build("default", 2)
+
+
+def test_a_damaged_text_is_read_as_another_text(tmp_path: Path) -> None:
+    """An error here would end every round until a person removes the file."""
+    node = node_with(tmp_path)
+    for path in (firewall_file(node), node.paths.extrausers / "passwd"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff\x00garbage")
+    assert loaded_firewall(node, ask_kernel=False) == "\ufffd\x00garbage"
+    assert extrausers_texts(node)["passwd"] == "\ufffd\x00garbage"
