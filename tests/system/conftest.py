@@ -194,8 +194,9 @@ def leftovers() -> list[str]:
             found.append(f"mount {line.split()[1]}")
     for link in Path("/sys/class/net").glob(f"ins{tag}-*"):
         found.append(f"link {link.name}")
-    for cgroup in Path("/sys/fs/cgroup").glob(f"**/insula-{tag}"):
-        found.append(f"cgroup {cgroup}")
+    # Other nodes' groups come and go meanwhile; walk(), unlike glob(), passes over what is gone.
+    for place, names, _ in os.walk("/sys/fs/cgroup"):
+        found += [f"cgroup {place}/{name}" for name in names if name == f"insula-{tag}"]
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout
     found += [f"nft {line}" for line in tables.splitlines() if f"insula_{tag}" in line]
     loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout

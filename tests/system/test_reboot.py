@@ -19,9 +19,8 @@ pytestmark = pytest.mark.system
 
 SITE = "power.example.org"
 # Where in a change the power goes, in seconds after the API has acknowledged it.
-GATE_MOMENTS = (0.0,)
-SOAK_MOMENTS = tuple(step * 0.02 for step in range(25))
-UP_MOMENTS = tuple(0.3 + step * 0.4 for step in range(20))
+SOAK_MOMENTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
+UP_MOMENTS = tuple(0.3 + step * 0.8 for step in range(10))
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +103,11 @@ def _uid(node: Node, name: str) -> str:
 CHANGES = {"create": _create, "change": _change, "destroy": _destroy}
 
 
-@pytest.mark.parametrize("moment", GATE_MOMENTS)
-@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("what", ["create", "destroy"])
 def test_what_was_acknowledged_is_done_after_the_power_came_back(
-    node: Node, uid: int, what: str, moment: float
+    node: Node, uid: int, what: str
 ) -> None:
-    _cut_in_the_middle(node, what, moment)
+    _cut_in_the_middle(node, what, 0.0)
 
 
 @pytest.mark.soak
@@ -126,7 +124,7 @@ def _cut_in_the_middle(node: Node, what: str, moment: float) -> None:
     is_done = CHANGES[what](node, name)
     time.sleep(moment)
     cut_power(node)
-    power_comes_back(node)
+    print(f"{what}, cut after {moment} s: whole {power_comes_back(node):.1f} s after the start")
     assert is_done()
     for item in node.json("container", "list"):
         if item["name"] == name:
