@@ -12,6 +12,7 @@ from insula.emperor.daemon.files import write_atomic
 from insula.emperor.errors import PreparationError
 from insula.emperor.kernel import cgroup
 from insula.emperor.rundir import directory
+from insula.emperor.seccomp.program import filter_program
 from insula.emperor.settings import (
     COLLECTOR_UID,
     DOMINATOR_UID,
@@ -200,6 +201,11 @@ def install_cgroup_ini(node: Node) -> bool:
     """Write how a booting container joins its groups on this machine; True when it changed."""
     groups = cgroup.detect(node.cgroup_name)
     return write_atomic(node.paths.cgroup_ini, cgroup.cgroup_ini(groups).encode())
+
+
+def install_seccomp(node: Node) -> bool:
+    """Write the system call filter; True when it changed: it counts for what starts from now on."""
+    return write_atomic(node.paths.seccomp, filter_program())
 
 
 def _others(package: Traversable) -> list[tuple[str, int, Traversable]]:

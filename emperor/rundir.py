@@ -31,6 +31,7 @@ def directories(paths: Paths) -> list[tuple[Path, int, int, int]]:
         (paths.run / "keys", 0o711, 0, 0),
         (paths.run / "subscribe", 0o755, 0, 0),
         (paths.roots, 0o711, 0, 0),
+        (paths.empty, 0o555, 0, 0),
         (paths.apps, 0o711, 0, 0),
         # Inside, the API makes its sockets there; outside only root (and the daemons) may enter.
         (paths.api_operator, 0o700, API_UID, API_UID),

@@ -48,6 +48,11 @@ class Paths:
         return self.etc / "cgroup.ini"
 
     @property
+    def seccomp(self) -> Path:
+        """The system call filter of all containers and sessions: an array of struct sock_filter."""
+        return self.etc / "seccomp.bpf"
+
+    @property
     def container_d(self) -> Path:
         """``<uid>.ini`` here is included by container.ini for that container alone (30000)."""
         return self.etc / "container.d"
@@ -205,6 +210,11 @@ class Paths:
     def dev(self) -> Path:
         """The minimal /dev that every container gets, read-only."""
         return self.run / "dev"
+
+    @property
+    def empty(self) -> Path:
+        """An empty directory that hides others inside containers."""
+        return self.run / "empty"
 
     @property
     def roots(self) -> Path:

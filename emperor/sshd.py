@@ -154,6 +154,8 @@ def build_root(node: Node, top: Path) -> None:
     (top / "run/sshd").mkdir(mode=0o755)
     (top / "insula").mkdir(mode=0o755)
     shutil.copyfile(paths.lib / MODULE_NAME, top / "insula" / MODULE_NAME)
+    # A copy: sessions and the module that puts it on them are always of one version.
+    shutil.copyfile(paths.seccomp, top / "insula" / paths.seccomp.name)
 
 
 def _bind(source: Path, target: Path) -> None:
@@ -183,7 +185,12 @@ def _write_etc(ssh: Path, etc: Path) -> None:
 def start(node: Node) -> None:
     """Become sshd. Raises InsulaError; does not return otherwise."""
     paths = node.paths
-    for needed in (paths.ssh / "sshd_config", paths.containers, paths.lib / MODULE_NAME):
+    for needed in (
+        paths.ssh / "sshd_config",
+        paths.containers,
+        paths.lib / MODULE_NAME,
+        paths.seccomp,
+    ):
         if not needed.exists():
             raise PreparationError(f"{needed} is missing", "run: insula node up")
     # The configurator fills these; sshd may be first.

@@ -166,7 +166,8 @@ def _default_distro(node: Node, progress: Progress, *, minimal: bool) -> list[st
 
 
 def _files(node: Node, values: dict[str, str], *, running: prepare.Running | None) -> list[str]:
-    changed = []
+    # before what reads it: sshd and each boot
+    changed = ["system call filter"] if prepare.install_seccomp(node) else []
     if sshd.install(node, module=pam.build()):
         changed.append("sshd")
     # A container that boots from here on reads its boot file; older releases wrote none.

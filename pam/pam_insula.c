@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/keyctl.h>
+#include <linux/seccomp.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -26,6 +28,8 @@
 #define UID_LAST 59999
 #define CGROUPS_MAX 16
 #define PATH_BYTES 512
+/* in sshd's small root, beside this module */
+#define FILTER "/insula/seccomp.bpf"
 #define NAMESPACES                                                                                 \
     (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 #define BIT(capability) (1U << (capability))
@@ -46,6 +50,8 @@ struct container {
     unsigned long personality;
 };
 
+static struct sock_filter instructions[BPF_MAXINSNS];
+static size_t instruction_count;
 static volatile sig_atomic_t session_pid;
 
 /* Tell the log and the user the same sentence. */
@@ -229,6 +235,27 @@ static bool join_cgroups(const struct container *box)
     return good;
 }
 
+/* The system calls that are left to a session. Read while sshd's own root is still in sight. */
+static bool read_filter(void)
+{
+    struct stat info;
+    ssize_t length = -1;
+    int fd = open(FILTER, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && !fstat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == 0 &&
+        !(info.st_mode & 022) && info.st_size <= (off_t)sizeof instructions)
+        length = read(fd, instructions, sizeof instructions);
+    if (fd >= 0)
+        close(fd);
+    instruction_count = length > 0 ? (size_t)length / sizeof *instructions : 0;
+    return length > 0 && length == info.st_size && length % (ssize_t)sizeof *instructions == 0;
+}
+
+static bool filter_calls(void)
+{
+    struct sock_fprog program = {(unsigned short)instruction_count, instructions};
+    return !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+}
+
 /* Only the kernel's word is taken for the last capability: reading it ends with EINVAL. The session
  * keyring of whoever started the node would lend its keys to every customer. */
 static bool drop_privileges(unsigned kept)
@@ -239,7 +266,8 @@ static bool drop_privileges(unsigned kept)
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
         good = good && !prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
     return good && !prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) &&
-           !syscall(SYS_capset, &header, data) && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+           !syscall(SYS_capset, &header, data) && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+           filter_calls();
 }
 
 static void pass_on(int signal_number)
@@ -276,6 +304,11 @@ static _Noreturn void stand_in(void)
 static bool enter(pam_handle_t *pamh, struct container *box)
 {
     pid_t child;
+    if (!read_filter()) {
+        pam_syslog(pamh, LOG_ERR, "%s: is not root's own system call filter", FILTER);
+        refuse(pamh, box->uid, "cannot be entered, ask the operator");
+        return false;
+    }
     if (!join_cgroups(box) || setns(box->pidfd, NAMESPACES)) {
         pam_syslog(pamh, LOG_ERR, "entering container %u: %m", (unsigned)box->uid);
         refuse(pamh, box->uid, "ended while you logged in, try again in a second");

@@ -18,7 +18,7 @@ import click
 
 from insula.emperor.distros import ground
 from insula.emperor.errors import KernelError
-from insula.emperor.kernel import namespaces, privileges
+from insula.emperor.kernel import namespaces, privileges, syscalls
 from insula.emperor.settings import Node
 from insula.vassals import identity
 from insula.vassals.errors import InsulaError
@@ -69,6 +69,7 @@ def run_inside(node: Node, uid: int, command: list[str], *, term: str) -> None:
     """
     if os.geteuid() != 0:
         raise InsulaError("only root can enter a container", "use sudo, or ssh into it")
+    program = syscalls.read_filter(node.paths.seccomp)
     door = namespaces.find(node.paths.cgroups(uid), uid=uid)
     environ = environment(uid, term=term, language=ground.environment_of(node.paths, uid))
     if not (os.isatty(0) and os.isatty(1)):
@@ -77,7 +78,7 @@ def run_inside(node: Node, uid: int, command: list[str], *, term: str) -> None:
     code = CANNOT_RUN
     try:
         namespaces.go_inside(door)
-        code = _fork_and_wait(uid, command, environ)
+        code = _fork_and_wait(uid, command, environ, program)
     except (InsulaError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     finally:
@@ -107,7 +108,7 @@ def _seal_imports() -> None:
     sys.path.clear()
 
 
-def _fork_and_wait(uid: int, command: list[str], environ: dict[str, str]) -> int:
+def _fork_and_wait(uid: int, command: list[str], environ: dict[str, str], program: bytes) -> int:
     # The command never gets the operator's own terminal: with TIOCSTI it could type into it. Its
     # terminal is one of the container's.
     pty = os.openpty() if os.isatty(0) and os.isatty(1) else None
@@ -115,9 +116,10 @@ def _fork_and_wait(uid: int, command: list[str], environ: dict[str, str]) -> int
         os.fchown(pty[1], uid, -1)
     child = os.fork()
     if child == 0:
-        _become_command(uid, command, environ, terminal=pty[1] if pty else None)
+        _become_command(uid, command, environ, program, terminal=pty[1] if pty else None)
     # We wait without any right, too; nobody inside sees us, we are not in their pid namespace.
     privileges.become(uid)
+    syscalls.apply_filter(program)
     for number in _PASSED_ON:
         signal.signal(number, _pass_on_to(child))
     if pty is not None:
@@ -128,7 +130,12 @@ def _fork_and_wait(uid: int, command: list[str], environ: dict[str, str]) -> int
 
 
 def _become_command(
-    uid: int, command: list[str], environ: dict[str, str], *, terminal: int | None
+    uid: int,
+    command: list[str],
+    environ: dict[str, str],
+    program: bytes,
+    *,
+    terminal: int | None,
 ) -> None:
     code = CANNOT_RUN
     try:
@@ -141,6 +148,7 @@ def _become_command(
             signal.signal(number, signal.SIG_DFL)
         privileges.become(uid)
         privileges.end_with_parent(signal.SIGHUP)
+        syscalls.apply_filter(program)
         os.umask(0o022)
         os.chdir(environ["HOME"])
         os.execvpe(command[0], command, environ)

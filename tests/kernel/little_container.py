@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from insula.emperor import prepare
 from insula.emperor.kernel import libc, namespaces, privileges
 from insula.emperor.settings import Node, NodeSettings, Paths
 
@@ -60,6 +61,7 @@ def node_below(root: Path, *, ssh_port: int = 2222) -> Node:
     for directory in (paths.etc, paths.run / "cgroups", paths.containers, paths.extrausers):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     paths.node_toml.write_text(node.settings.to_toml())
+    prepare.install_seccomp(node)
     return node
 
 

@@ -74,6 +74,18 @@ def test_the_command_has_no_capability_and_can_gain_none(node: Node, box: Contai
     assert fields.pop("NoNewPrivs") == "1"
     assert len(fields) == 5
     assert set(fields.values()) == {"0" * 16}
+    assert ["Seccomp", "2"] in lines
+
+
+def test_without_its_filter_a_container_is_not_entered(node: Node, box: Container) -> None:
+    program = node.paths.seccomp.read_bytes()
+    node.paths.seccomp.unlink()
+    try:
+        done = insula(node, "enter", str(UID), "--", "touch", "here")
+    finally:
+        node.paths.seccomp.write_bytes(program)
+    assert "there is no system call filter" in done.stderr
+    assert not (node.paths.home(UID) / "here").exists()
 
 
 def test_nothing_of_the_operators_environment_or_files_comes_along(

@@ -70,6 +70,12 @@ def test_the_shell_has_no_capability_and_can_gain_none(node: SshNode, shared: Co
     assert set(fields.values()) == {"0" * 16}
 
 
+def test_the_shell_has_the_system_call_filter(node: SshNode, shared: Container) -> None:
+    done = node.ssh("grep ^Seccomp: /proc/self/status; unshare --user --map-root-user true")
+    assert done.stdout == "Seccomp:\t2\n"
+    assert "unshare failed: Operation not permitted" in done.stderr
+
+
 def test_each_session_has_a_keyring_of_its_own(node: SshNode, shared: Container) -> None:
     """Else all customers' sessions would share the one of whoever started the node."""
     found = [node.ssh("cat /proc/keys").stdout for _ in range(2)]
@@ -114,6 +120,7 @@ def test_the_monitor_keeps_six_capabilities_and_no_file_of_the_host(
             status = Path(f"/proc/{pid}/status").read_text()
             assert "CapBnd:\t0000000000000000" in status
             assert "NoNewPrivs:\t1" in status
+            assert "Seccomp:\t2" in status
             # CHOWN, FOWNER, KILL, SETGID, SETUID, AUDIT_WRITE; the stand-in outside has none.
             assert any(f"CapPrm:\t{mask:016x}" in status for mask in (0x200000E9, 0))
             opened = {os.readlink(item.path) for item in os.scandir(f"/proc/{pid}/fd")}

@@ -9,6 +9,8 @@
  *   capbset:              empty the capability bounding set
  *   nnp:                  set no_new_privs, and have a session keyring (keyrings(7)) of its own
  *   deathsig:             SIGKILL when the parent Emperor dies
+ *   mask:                 see mask.c
+ *   seccomp-read:, seccomp:   see seccomp.c
  *   trace:STEP UID GENERATION [PATH]   append one TraceEvent; PATH opens the file for this and later ones
  *   traceend:             close that file, so that no customer's process inherits it
  *   nodelay:              (the router's master) answers leave at once, not with the client's next packet
@@ -39,6 +41,10 @@ extern struct uwsgi_server uwsgi;
 /* core/emperor.c: the list of this Emperor's vassals, and of its monitors */
 extern struct uwsgi_instance *ui;
 extern struct uwsgi_emperor_scanner *emperor_scanners;
+
+int insula_hook_mask(char *arg);
+int insula_hook_seccomp_read(char *path);
+int insula_hook_seccomp(char *unused);
 
 static int trace_fd = -1;
 
@@ -378,6 +384,9 @@ static void insula_load(void) {
 	uwsgi_register_hook("capbset", hook_capbset);
 	uwsgi_register_hook("nnp", hook_nnp);
 	uwsgi_register_hook("deathsig", hook_deathsig);
+	uwsgi_register_hook("mask", insula_hook_mask);
+	uwsgi_register_hook("seccomp-read", insula_hook_seccomp_read);
+	uwsgi_register_hook("seccomp", insula_hook_seccomp);
 	uwsgi_register_hook("trace", hook_trace);
 	uwsgi_register_hook("traceend", hook_traceend);
 	uwsgi_register_hook("files", hook_files);
