@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from insula.emperor import check, credentials, next_start, service, status
+from insula.emperor import check, credentials, lxcfs, next_start, service, status
 from insula.emperor.check import Check
 from insula.emperor.errors import PreparationError
 from insula.emperor.kernel import mounts
@@ -70,7 +70,8 @@ def doctor(node: Node) -> list[Check]:
         secrets(node),
     ]
     if node.paths.node_toml.exists():
-        found += [pool(node), node_runs(node, running=running), release(node)]
+        found += [pool(node), own_figures(node, running=running), node_runs(node, running=running)]
+        found += [release(node)]
     return found
 
 
@@ -159,6 +160,19 @@ def release(node: Node) -> Check:
     if left:
         return Check("release", "warn", left.sentence(), next_start.REMEDY)
     return Check("release", "ok", "nothing waits for the next start")
+
+
+def own_figures(node: Node, *, running: bool) -> Check:
+    """Without lxcfs `free` and `uptime` in a container show the machine's figures."""
+    reason = lxcfs.lack()
+    if not reason and running and not lxcfs.serves(node):
+        reason = "lxcfs does not run"
+    if reason:
+        return Check(
+            "lxcfs", "warn", f"{reason}: containers see the machine's memory, load and uptime",
+            f"apt-get install lxcfs, modprobe fuse, then bin/up; see {service.log_place(node)}",
+        )  # fmt: skip
+    return Check("lxcfs", "ok", "containers see their own memory, load and uptime")
 
 
 def node_runs(node: Node, *, running: bool) -> Check:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from insula.emperor import lxcfs
 from insula.emperor.daemon.files import write_atomic
 from insula.emperor.errors import PreparationError
 from insula.emperor.kernel import cgroup
@@ -142,7 +143,7 @@ def take_up(node: Node, values: dict[str, str]) -> list[str]:
 def _wanted(values: dict[str, str], *, services: bool) -> list[tuple[str, int, bytes]]:
     """(name below <etc>, mode, text) of every shipped file of one kind."""
     found = []
-    for name, mode, source in _services(shipped()) if services else _others(shipped()):
+    for name, mode, source in _wanted_services() if services else _others(shipped()):
         text = source.read_bytes()
         if name.endswith(".ini") or name.startswith("inside/"):
             text = replaced(text.decode(), values, name=name).encode()
@@ -191,8 +192,8 @@ def _remove_unknown(paths: Paths, running: Running | None) -> list[str]:
 
 
 def _unknown(paths: Paths) -> list[str]:
-    """Services that the product no longer ships."""
-    known = {name for name, _, _ in _services(shipped())}
+    """Services that the product no longer ships, or that cannot run here any more."""
+    known = {name for name, _, _ in _wanted_services()}
     names = sorted(f"services/{path.name}" for path in paths.services.glob("*.ini"))
     return [name for name in names if name not in known]
 
@@ -224,6 +225,12 @@ def _services(package: Traversable) -> list[tuple[str, int, Traversable]]:
     files_ = [item for item in (package / "services").iterdir() if item.name.endswith(".ini")]
     files_.sort(key=lambda item: item.name)
     return [(f"services/{item.name}", 0o644, item) for item in files_]
+
+
+def _wanted_services() -> list[tuple[str, int, Traversable]]:
+    # A service that cannot run would be started again for ever.
+    unwanted = ["services/lxcfs.ini"] if lxcfs.lack() else []
+    return [item for item in _services(shipped()) if item[0] not in unwanted]
 
 
 def _mode(item: Traversable) -> int:

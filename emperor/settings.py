@@ -217,6 +217,11 @@ class Paths:
         return self.run / "empty"
 
     @property
+    def lxcfs(self) -> Path:
+        """Where lxcfs is mounted: each reader sees its own container's figures."""
+        return self.run / "lxcfs"
+
+    @property
     def roots(self) -> Path:
         """``<uid>/``: the empty mount point on which that container builds its root."""
         return self.run / "roots"

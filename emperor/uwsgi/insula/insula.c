@@ -9,7 +9,7 @@
  *   capbset:              empty the capability bounding set
  *   nnp:                  set no_new_privs, and have a session keyring (keyrings(7)) of its own
  *   deathsig:             SIGKILL when the parent Emperor dies
- *   mask:                 see mask.c
+ *   mask:, cover:         see mask.c
  *   seccomp-read:, seccomp:   see seccomp.c
  *   trace:STEP UID GENERATION [PATH]   append one TraceEvent; PATH opens the file for this and later ones
  *   traceend:             close that file, so that no customer's process inherits it
@@ -43,6 +43,7 @@ extern struct uwsgi_instance *ui;
 extern struct uwsgi_emperor_scanner *emperor_scanners;
 
 int insula_hook_mask(char *arg);
+int insula_hook_cover(char *arg);
 int insula_hook_seccomp_read(char *path);
 int insula_hook_seccomp(char *unused);
 
@@ -385,6 +386,7 @@ static void insula_load(void) {
 	uwsgi_register_hook("nnp", hook_nnp);
 	uwsgi_register_hook("deathsig", hook_deathsig);
 	uwsgi_register_hook("mask", insula_hook_mask);
+	uwsgi_register_hook("cover", insula_hook_cover);
 	uwsgi_register_hook("seccomp-read", insula_hook_seccomp_read);
 	uwsgi_register_hook("seccomp", insula_hook_seccomp);
 	uwsgi_register_hook("trace", hook_trace);

@@ -1,14 +1,17 @@
 /*
- * Hides what of a directory speaks of the machine, as a hook:
+ * Hides what of a directory speaks of the machine, as hooks:
  *
  *   mask:DIR FILE EMPTY NAME...   bind FILE over each named file below DIR, EMPTY over each directory
+ *   cover:DIR FROM NAME...        bind FROM/NAME over DIR/NAME
  *
- * Kernels differ in what they have there: a name that is not there needs no mask.
+ * Kernels differ in what they have there: a name that is not there needs no mask. What covers is lxcfs,
+ * which may be absent, or just dead: a boot never fails for it.
  */
 #include <uwsgi.h>
 #include <sys/mount.h>
 
 int insula_hook_mask(char *arg);
+int insula_hook_cover(char *arg);
 
 static int mask_one(const char *dir, const char *name, const char *file, const char *empty) {
 	char path[PATH_MAX];
@@ -50,4 +53,28 @@ int insula_hook_mask(char *arg) {
 out:
 	free(copy);
 	return ret;
+}
+
+static void cover_one(const char *dir, const char *from, const char *name) {
+	char source[PATH_MAX], path[PATH_MAX];
+	struct stat st;
+	int source_length = snprintf(source, sizeof(source), "%s/%s", from, name);
+	int length = snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (source_length < 0 || (size_t) source_length >= sizeof(source) ||
+		length < 0 || (size_t) length >= sizeof(path)) return;
+	if (stat(source, &st) || mount(source, path, NULL, MS_BIND, NULL)) {
+		if (errno != ENOENT) uwsgi_error("cover:/mount()");
+	}
+}
+
+int insula_hook_cover(char *arg) {
+	char *save = NULL;
+	char *copy = uwsgi_str(arg);
+	char *dir = strtok_r(copy, " ", &save);
+	char *from = strtok_r(NULL, " ", &save);
+	for (char *name = strtok_r(NULL, " ", &save); name; name = strtok_r(NULL, " ", &save)) {
+		cover_one(dir, from, name);
+	}
+	free(copy);
+	return 0;
 }
