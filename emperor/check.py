@@ -13,6 +13,7 @@ from typing import Literal
 
 from insula.emperor.errors import KernelError
 from insula.emperor.kernel import cgroup
+from insula.emperor.seccomp.program import MACHINES
 from insula.emperor.settings import COLLECTOR_UID, NODE_GID, Node
 from insula.vassals.identity import UID_BASE, UID_LAST
 
@@ -66,6 +67,23 @@ def namespaces(directory: Path = Path("/proc/self/ns")) -> Check:
             "boot a distribution kernel; inside a container, run the node outside of it",
         )  # fmt: skip
     return Check("namespaces", "ok", ", ".join(NAMESPACES))
+
+
+def system_calls(
+    machine: str, actions: Path = Path("/proc/sys/kernel/seccomp/actions_avail")
+) -> Check:
+    """No container starts without its filter, so the kernel and our table must know it."""
+    if machine not in MACHINES:
+        return Check(
+            "system calls", "fail", f"there is no filter for {machine}",
+            f"run the node on {' or '.join(MACHINES)}",
+        )  # fmt: skip
+    if not actions.exists():
+        return Check(
+            "system calls", "fail", "the kernel cannot filter them",
+            "boot a kernel with CONFIG_SECCOMP_FILTER",
+        )  # fmt: skip
+    return Check("system calls", "ok", f"filtered, {machine}")
 
 
 def cgroups(node: Node) -> Check:

@@ -25,6 +25,7 @@ def before_start(node: Node) -> list[Check]:
     found = [
         check.kernel(os.uname().release),
         check.namespaces(),
+        check.system_calls(os.uname().machine),
         check.cgroups(node),
         check.network_features(),
         check.storage(node),

@@ -1,7 +1,8 @@
 """Files bound over those of /proc in containers that run already, and taken away again."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from insula.emperor.errors import KernelError
@@ -37,7 +38,7 @@ def cover(door: Doorway, source: Path, names: Iterable[str]) -> int:
     # Taken outside, as a mount that is nowhere yet, and put down inside (open_tree(2)).
     taken = {_PROC / name: _take(source / name) for name in missing}
     try:
-        _inside(door, lambda: [_put(tree, target) for target, tree in taken.items()])
+        _inside(door, partial(_put_all, taken))
     finally:
         for tree in taken.values():
             os.close(tree)
@@ -48,7 +49,7 @@ def uncover(door: Doorway) -> int:
     """Take every cover of a container away, so that the kernel's own files show; how many."""
     present = covered(door.pid)
     if present:
-        _inside(door, lambda: [mounts.unmount(path, lazy=True) for path in present])
+        _inside(door, partial(_unmount_all, present))
     return len(present)
 
 
@@ -59,14 +60,20 @@ def _take(path: Path) -> int:
     )
 
 
-def _put(tree: int, target: Path) -> None:
-    libc.call(
-        "syscall", _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target),
-        _MOVE_MOUNT_F_EMPTY_PATH, about=f"covering {target}",
-    )  # fmt: skip
+def _put_all(taken: Mapping[Path, int]) -> None:
+    for target, tree in taken.items():
+        libc.call(
+            "syscall", _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target),
+            _MOVE_MOUNT_F_EMPTY_PATH, about=f"covering {target}",
+        )  # fmt: skip
 
 
-def _inside(door: Doorway, act: Callable[[], object]) -> None:
+def _unmount_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        mounts.unmount(path, lazy=True)
+
+
+def _inside(door: Doorway, act: Callable[[], None]) -> None:
     """Do something in a container's mount namespace, where / and /proc are root's own.
 
     A child does it: who has joined a mount namespace stays there. Raises KernelError.

@@ -12,7 +12,7 @@ from insula.emperor.seccomp.tree import MACHINE, NUMBER, Tree, answer, assemble,
 # linux/audit.h: what the kernel calls the machine that a call is made for. A 64-bit process reaches
 # the 32-bit calls by `int 0x80`, so i386 is known beside x86_64; any other machine is refused.
 AUDIT_NAMES = {"x86_64": 0xC000003E, "i386": 0x40000003, "aarch64": 0xC00000B7}
-_MACHINES = {"x86_64": ("x86_64", "i386"), "aarch64": ("aarch64",)}
+MACHINES = {"x86_64": ("x86_64", "i386"), "aarch64": ("aarch64",)}
 # x32: the same machine by its name, the same calls with this bit (asm/unistd.h).
 _X32_BIT = 0x40000000
 _UNKNOWN = answer(errno.ENOSYS)
@@ -31,7 +31,7 @@ def numbers(machine: str) -> dict[str, int]:
 
 def filter_tree(machine: str) -> Tree:
     """The decision about any call that a process on this machine can make."""
-    cases = {AUDIT_NAMES[name]: _calls(name) for name in _MACHINES[machine]}
+    cases = {AUDIT_NAMES[name]: _calls(name) for name in MACHINES[machine]}
     return choose(MACHINE, cases, _STRANGE)
 
 
@@ -50,8 +50,8 @@ def _calls(machine: str) -> Tree:
 def filter_program(machine: str | None = None) -> bytes:
     """The filter for this machine, as seccomp(2) takes it. Raises PreparationError."""
     name = machine or os.uname().machine
-    if name not in _MACHINES:
+    if name not in MACHINES:
         raise PreparationError(
-            f"there is no system call filter for {name}", f"known are {', '.join(_MACHINES)}"
+            f"there is no system call filter for {name}", f"known are {', '.join(MACHINES)}"
         )
     return assemble(filter_tree(name))

@@ -87,3 +87,19 @@ def test_little_memory_is_refused(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9999999 kB\nMemAvailable:  102400 kB\n")
     assert check.memory(meminfo).detail == "100 MiB are available, 512 are needed"
+
+
+@pytest.mark.parametrize(
+    ("machine", "filters", "state"),
+    [("x86_64", True, "ok"), ("aarch64", True, "ok"), ("riscv64", True, "fail"),
+     ("x86_64", False, "fail")],
+)  # fmt: skip
+def test_a_machine_whose_system_calls_cannot_be_filtered_is_refused(
+    tmp_path: Path, machine: str, filters: bool, state: str
+) -> None:
+    actions = tmp_path / "actions_avail"
+    if filters:
+        actions.write_text("kill_process errno allow\n")
+    found = check.system_calls(machine, actions)
+    assert found.state == state
+    assert bool(found.remedy) == (state == "fail")

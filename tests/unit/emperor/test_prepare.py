@@ -54,8 +54,9 @@ def test_the_file_that_waits_for_the_next_start_names_no_environment_of_today() 
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Node:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node with the files of another release, whose programs lie in venvs/old."""
+    monkeypatch.setattr("insula.emperor.lxcfs.lack", lambda: "not here")
     node = Node(Paths(tmp_path), NodeSettings())
     for name in ("old", "new"):
         programs = node.paths.venvs / name / "bin"
@@ -144,3 +145,9 @@ def test_what_waits_is_named_and_taken_up_before_the_next_start(installed: Node)
     assert prepare.waiting(installed, given, running) == []
     assert not (installed.paths.services / "gone.ini").exists()
     assert not any("older release" in text for text in texts(installed).values())
+
+
+def test_the_filter_is_written_once(tmp_path: Path) -> None:
+    node = Node(Paths(tmp_path), NodeSettings())
+    node.paths.etc.mkdir(parents=True)
+    assert [prepare.install_seccomp(node) for _ in range(2)] == [True, False]
