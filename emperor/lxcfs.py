@@ -39,10 +39,13 @@ def lack(*, program: Path = PROGRAM, device: Path = DEVICE) -> str:
 
 def serves(node: Node) -> bool:
     """True when lxcfs is mounted and answers. A dead one leaves its mount behind."""
-    return (
-        mounts.points().get(node.paths.lxcfs) == covers.KIND
-        and (node.paths.lxcfs / "proc/meminfo").exists()
-    )
+    if mounts.points().get(node.paths.lxcfs) != covers.KIND:
+        return False
+    try:
+        (node.paths.lxcfs / "proc/meminfo").stat()
+    except OSError:
+        return False
+    return True
 
 
 def start(node: Node) -> None:

@@ -23,8 +23,9 @@ def covered(pid: int, *, proc: Path = _PROC) -> list[Path]:
     found = []
     for line in (proc / str(pid) / "mountinfo").read_text().splitlines():
         left, right = line.split(" - ", 1)
-        if right.split(" ")[0] == KIND:
-            found.append(Path(left.split(" ")[4]))
+        path = Path(left.split(" ")[4])
+        if right.split(" ")[0] == KIND and path.parent == _PROC:
+            found.append(path)
     return found
 
 

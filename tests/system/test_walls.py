@@ -52,7 +52,16 @@ def uid(node: Node) -> int:
     """A container with compilers and debuggers."""
     included = [word for name in TOOLS for word in ("--include", name)]
     program = node.root / "var/lib/insula/venv/bin/insula"
-    words = [program, "--root", node.root, "distro", "build", "tools", "--cached", *included]
+    words: list[str | Path] = [
+        program,
+        "--root",
+        node.root,
+        "distro",
+        "build",
+        "tools",
+        "--cached",
+        *included,
+    ]
     subprocess.run(words, check=True, timeout=900)
     made = node.container("demo", "walls", "--distro", "tools", "--memory", "700M")
     node.ssh(made, "cat > program.c", stdin=PROGRAM)

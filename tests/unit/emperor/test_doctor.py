@@ -101,10 +101,13 @@ def test_the_driver_without_limits_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("release", "state"), [("6.1.0-9-amd64", "warn"), ("6.7.0", "ok"), ("6.18.44", "ok")]
+    ("release", "refused"), [("6.1.0-9-amd64", True), ("6.7.0", False), ("6.18.44", False)]
 )
-def test_a_kernel_without_simple_quotas_is_a_warning(release: str, state: str) -> None:
-    assert check.disk_limits(release).state == state
+def test_without_simple_quotas_the_filter_alone_holds_the_disk_limit(
+    release: str, refused: bool
+) -> None:
+    found = check.disk_limits(release)
+    assert (found.state, "system call filter" in found.detail) == ("ok", refused)
 
 
 def test_a_disk_that_is_too_small_says_how_much_is_needed(tmp_path: Path) -> None:

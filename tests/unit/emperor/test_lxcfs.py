@@ -1,12 +1,13 @@
 """lxcfs: when it can run, what is installed without it, what the doctor says, what is covered."""
 
+import errno
 import re
 from pathlib import Path
 
 import pytest
 
 from insula.emperor import doctor, lxcfs, prepare
-from insula.emperor.kernel import covers
+from insula.emperor.kernel import covers, mounts
 from insula.emperor.settings import Node, NodeSettings, Paths
 
 MOUNTINFO = (
@@ -63,6 +64,18 @@ def test_the_doctor_says_what_a_node_without_it_shows(
     monkeypatch.setattr(lxcfs, "serves", lambda _: False)
     assert doctor.own_figures(node, running=True).state == "warn"
     assert doctor.own_figures(node, running=False).state == "ok"
+
+
+def test_a_dead_one_serves_nothing_though_its_mount_is_there(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_connected(path: Path) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected", str(path))
+
+    monkeypatch.setattr(mounts, "points", lambda: {node.paths.lxcfs: covers.KIND})
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", not_connected)
+        assert lxcfs.serves(node) is False
 
 
 def test_what_is_covered_twice_is_found_twice(tmp_path: Path) -> None:
