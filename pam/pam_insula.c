@@ -4,9 +4,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/keyctl.h>
-#include <linux/seccomp.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,12 +21,12 @@
 #include <security/pam_ext.h>
 #include <security/pam_modules.h>
 
+#include "rights.h"
+
 #define UID_FIRST 30000
 #define UID_LAST 59999
 #define CGROUPS_MAX 16
 #define PATH_BYTES 512
-/* in sshd's small root, beside this module */
-#define FILTER "/insula/seccomp.bpf"
 #define NAMESPACES                                                                                 \
     (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 #define BIT(capability) (1U << (capability))
@@ -50,8 +47,6 @@ struct container {
     unsigned long personality;
 };
 
-static struct sock_filter instructions[BPF_MAXINSNS];
-static size_t instruction_count;
 static volatile sig_atomic_t session_pid;
 
 /* Tell the log and the user the same sentence. */
@@ -235,41 +230,6 @@ static bool join_cgroups(const struct container *box)
     return good;
 }
 
-/* The system calls that are left to a session. Read while sshd's own root is still in sight. */
-static bool read_filter(void)
-{
-    struct stat info;
-    ssize_t length = -1;
-    int fd = open(FILTER, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0 && !fstat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == 0 &&
-        !(info.st_mode & 022) && info.st_size <= (off_t)sizeof instructions)
-        length = read(fd, instructions, sizeof instructions);
-    if (fd >= 0)
-        close(fd);
-    instruction_count = length > 0 ? (size_t)length / sizeof *instructions : 0;
-    return length > 0 && length == info.st_size && length % (ssize_t)sizeof *instructions == 0;
-}
-
-static bool filter_calls(void)
-{
-    struct sock_fprog program = {(unsigned short)instruction_count, instructions};
-    return !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
-}
-
-/* Only the kernel's word is taken for the last capability: reading it ends with EINVAL. The session
- * keyring of whoever started the node would lend its keys to every customer. */
-static bool drop_privileges(unsigned kept)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-    struct __user_cap_data_struct data[2] = {{kept, kept, 0}, {0, 0, 0}};
-    bool good = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS;
-    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
-        good = good && !prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
-    return good && !prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) &&
-           !syscall(SYS_capset, &header, data) && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-           filter_calls();
-}
-
 static void pass_on(int signal_number)
 {
     if (session_pid > 0)
@@ -290,7 +250,7 @@ static _Noreturn void stand_in(void)
     /* the client's connection among them: it must end with the session, not with us */
     syscall(SYS_close_range, 0U, ~0U, 0U);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* no core file of a key holder in a customer's directory */
-    if (!drop_privileges(0))
+    if (!insula_drop_privileges(0))
         kill((pid_t)session_pid, SIGKILL);
     done = TEMP_FAILURE_RETRY(waitpid((pid_t)session_pid, &status, 0));
     if (done > 0 && WIFSIGNALED(status)) {
@@ -304,8 +264,8 @@ static _Noreturn void stand_in(void)
 static bool enter(pam_handle_t *pamh, struct container *box)
 {
     pid_t child;
-    if (!read_filter()) {
-        pam_syslog(pamh, LOG_ERR, "%s: is not root's own system call filter", FILTER);
+    if (!insula_read_filter()) {
+        pam_syslog(pamh, LOG_ERR, "%s: is not root's own system call filter", INSULA_FILTER);
         refuse(pamh, box->uid, "cannot be entered, ask the operator");
         return false;
     }
@@ -324,7 +284,7 @@ static bool enter(pam_handle_t *pamh, struct container *box)
     if (child > 0)
         stand_in();
     /* kill -9 of the stand-in must not leave a session that nobody knows of */
-    if (child < 0 || !drop_privileges(MONITOR_CAPABILITIES) ||
+    if (child < 0 || !insula_drop_privileges(MONITOR_CAPABILITIES) ||
         prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) || chdir("/"))
         _exit(254);
     return true;
