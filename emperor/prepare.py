@@ -205,8 +205,10 @@ def install_cgroup_ini(node: Node) -> bool:
 
 
 def install_seccomp(node: Node) -> bool:
-    """Write the system call filter; True when it changed: it counts for what starts from now on."""
-    return write_atomic(node.paths.seccomp, filter_program())
+    """Write the system call filters; True when one changed: it counts for what starts now."""
+    usual = write_atomic(node.paths.seccomp, filter_program())
+    narrow = write_atomic(node.paths.seccomp_32bit, filter_program(is_32bit=True))
+    return usual or narrow
 
 
 def _others(package: Traversable) -> list[tuple[str, int, Traversable]]:

@@ -49,8 +49,13 @@ class Paths:
 
     @property
     def seccomp(self) -> Path:
-        """The system call filter of all containers and sessions: an array of struct sock_filter."""
+        """The system call filter of containers and sessions: an array of struct sock_filter."""
         return self.etc / "seccomp.bpf"
+
+    @property
+    def seccomp_32bit(self) -> Path:
+        """The filter of those on a 32-bit distro: its C library needs one call more."""
+        return self.etc / "seccomp-32bit.bpf"
 
     @property
     def container_d(self) -> Path:

@@ -154,8 +154,9 @@ def build_root(node: Node, top: Path) -> None:
     (top / "run/sshd").mkdir(mode=0o755)
     (top / "insula").mkdir(mode=0o755)
     shutil.copyfile(paths.lib / MODULE_NAME, top / "insula" / MODULE_NAME)
-    # A copy: sessions and the module that puts it on them are always of one version.
-    shutil.copyfile(paths.seccomp, top / "insula" / paths.seccomp.name)
+    # Copies: sessions and the module that puts one on them are always of one version.
+    for program in (paths.seccomp, paths.seccomp_32bit):
+        shutil.copyfile(program, top / "insula" / program.name)
 
 
 def _bind(source: Path, target: Path) -> None:
@@ -190,6 +191,7 @@ def start(node: Node) -> None:
         paths.containers,
         paths.lib / MODULE_NAME,
         paths.seccomp,
+        paths.seccomp_32bit,
     ):
         if not needed.exists():
             raise PreparationError(f"{needed} is missing", "run: insula node up")

@@ -264,8 +264,10 @@ static _Noreturn void stand_in(void)
 static bool enter(pam_handle_t *pamh, struct container *box)
 {
     pid_t child;
-    if (!insula_read_filter()) {
-        pam_syslog(pamh, LOG_ERR, "%s: is not root's own system call filter", INSULA_FILTER);
+    bool is_32bit = (box->personality & PER_MASK) == PER_LINUX32;
+    const char *filter = is_32bit ? INSULA_FILTER_32BIT : INSULA_FILTER;
+    if (!insula_read_filter(filter)) {
+        pam_syslog(pamh, LOG_ERR, "%s: is not root's own system call filter", filter);
         refuse(pamh, box->uid, "cannot be entered, ask the operator");
         return false;
     }

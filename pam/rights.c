@@ -15,11 +15,11 @@
 static struct sock_filter instructions[BPF_MAXINSNS];
 static size_t instruction_count;
 
-bool insula_read_filter(void)
+bool insula_read_filter(const char *path)
 {
     struct stat info;
     ssize_t length = -1;
-    int fd = open(INSULA_FILTER, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd >= 0 && !fstat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == 0 &&
         !(info.st_mode & 022) && info.st_size <= (off_t)sizeof instructions)
         length = read(fd, instructions, sizeof instructions);

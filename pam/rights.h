@@ -2,12 +2,13 @@
 #pragma once
 #include <stdbool.h>
 
-/* in sshd's small root, beside the module: an array of struct sock_filter (seccomp(2)) */
+/* in sshd's small root, beside the module: arrays of struct sock_filter (seccomp(2)) */
 #define INSULA_FILTER "/insula/seccomp.bpf"
+#define INSULA_FILTER_32BIT "/insula/seccomp-32bit.bpf"
 
-/* Read the system call filter while sshd's own root is still in sight; false unless it is root's
- * own, and whole. */
-bool insula_read_filter(void);
+/* Read a system call filter while sshd's own root is still in sight; false unless it is root's own,
+ * and whole. */
+bool insula_read_filter(const char *path);
 
 /* Keep these capabilities alone, gain none, and make the system calls alone that the filter
  * allows. */

@@ -69,8 +69,9 @@ def run_inside(node: Node, uid: int, command: list[str], *, term: str) -> None:
     """
     if os.geteuid() != 0:
         raise InsulaError("only root can enter a container", "use sudo, or ssh into it")
-    program = syscalls.read_filter(node.paths.seccomp)
     door = namespaces.find(node.paths.cgroups(uid), uid=uid)
+    paths = node.paths
+    program = syscalls.read_filter(paths.seccomp_32bit if door.is_32bit else paths.seccomp)
     environ = environment(uid, term=term, language=ground.environment_of(node.paths, uid))
     if not (os.isatty(0) and os.isatty(1)):
         _keep_terminal()

@@ -19,6 +19,8 @@ ALL = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MNT_DETACH = 2
+# personality(2): the kind is in the lowest byte; this one is a 32-bit container's
+_PER_MASK, _PER_LINUX32 = 0xFF, 8
 _PIVOT_ROOT = 155 if os.uname().machine == "x86_64" else 41
 
 RETRY = "try again in a second"
@@ -26,12 +28,21 @@ RETRY = "try again in a second"
 
 @dataclass(frozen=True, slots=True)
 class Doorway:
-    """A running container: its cgroups, and a descriptor that holds its first process."""
+    """A running container: its cgroups, and a descriptor that holds its first process.
+
+    ``personality`` is that process's execution domain, by which a 32-bit uname says i686.
+    """
 
     uid: int
     cgroups: tuple[Path, ...]
     pid: int
     pidfd: int
+    personality: int = 0
+
+    @property
+    def is_32bit(self) -> bool:
+        """Whether the container stands on a 32-bit distro; its boot made it so."""
+        return self.personality & _PER_MASK == _PER_LINUX32
 
 
 def read_cgroups(path: Path) -> tuple[Path, ...]:
@@ -102,6 +113,7 @@ def find(cgroup_list: Path, *, uid: int, proc: Path = Path("/proc")) -> Doorway:
     except ProcessLookupError as error:
         raise KernelError(f"container {uid} is restarting", RETRY) from error
     try:
+        personality = _personality(pid, proc)
         again = first_process(cgroups[0], uid=uid, proc=proc)
         # A pidfd becomes readable when its process ends.
         if again != pid or select.select([pidfd], [], [], 0)[0]:
@@ -109,7 +121,7 @@ def find(cgroup_list: Path, *, uid: int, proc: Path = Path("/proc")) -> Doorway:
     except KernelError:
         os.close(pidfd)
         raise
-    return Doorway(uid, cgroups, pid, pidfd)
+    return Doorway(uid, cgroups, pid, pidfd, personality)
 
 
 def go_inside(door: Doorway) -> None:
@@ -122,15 +134,12 @@ def go_inside(door: Doorway) -> None:
             (cgroup / "cgroup.procs").write_text("0")
         except OSError as error:
             raise KernelError(f"container {door.uid}: {cgroup}: {error.strerror}") from error
-    # Read before: inside, /proc shows other processes.
-    personality = _personality(door.pid)
     libc.call("setns", door.pidfd, ALL, about=f"entering container {door.uid}")
-    libc.call("personality", personality, about="taking the container's personality")
+    libc.call("personality", door.personality, about="taking the container's personality")
     os.close(door.pidfd)
 
 
-def _personality(pid: int, proc: Path = Path("/proc")) -> int:
-    """The execution domain of a process, by which a 32-bit container's uname says i686."""
+def _personality(pid: int, proc: Path) -> int:
     try:
         return int((proc / str(pid) / "personality").read_text(), 16)
     except (OSError, ValueError):

@@ -115,6 +115,7 @@ _SUBVOLUME_IOCTLS = (0x50009401, 0x5000940E, 0x50009417, 0x50009418)
 _QUESTION = 0xFFFFFFFF
 _HARMLESS_PERSONALITY = 0x0008 | 0x20000 | 0x40000
 
+# linux/net.h: what socketcall(2) is asked for, by its first argument
 _SOCKETCALL_SOCKET, _SOCKETCALL_SOCKETPAIR = 1, 8
 
 _EPERM = answer(errno.EPERM)
@@ -153,8 +154,8 @@ CHECKED: dict[str, Callable[[], Tree]] = {
     "socketpair": lambda: is_one_of(
         ARGUMENT[0], (_UNIX,), ALLOW, answer(errno.EAFNOSUPPORT)
     ),
-    # Its arguments lie in memory, where a filter cannot look: what opens a socket is refused. So
-    # 32-bit programs of a C library for Linux before 4.3 (Debian's) have no network.
+    # Its arguments lie in memory, where a filter cannot look: what opens a socket is refused. Such
+    # 32-bit programs (Debian's C library for i386, Go's 386) have no network in a 64-bit distro.
     "socketcall": lambda: is_one_of(
         ARGUMENT[0], (_SOCKETCALL_SOCKET, _SOCKETCALL_SOCKETPAIR), _EPERM, ALLOW
     ),
@@ -167,9 +168,15 @@ CHECKED: dict[str, Callable[[], Tree]] = {
     ),
 }  # fmt: skip
 
+# What a container on a 32-bit distro may besides: Debian's i386 has no other way to a socket. There
+# the missing capabilities alone refuse raw and packet sockets, and odd families are open.
+ALLOWED_32BIT = ("socketcall",)
 
-def verdict(name: str) -> Tree:
-    """What the filter does about a call, by its name."""
+
+def verdict(name: str, *, is_32bit: bool = False) -> Tree:
+    """What the filter does about a call, by its name; ``is_32bit`` is that of 32-bit distros."""
+    if is_32bit and name in ALLOWED_32BIT:
+        return ALLOW
     if name in CHECKED:
         return CHECKED[name]()
     if any(name in names.split() for names in ALLOWED.values()):

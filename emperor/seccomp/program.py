@@ -29,14 +29,16 @@ def numbers(machine: str) -> dict[str, int]:
     return {row[0]: int(row[column]) for row in rows if row[column] != "-"}
 
 
-def filter_tree(machine: str) -> Tree:
+def filter_tree(machine: str, *, is_32bit: bool) -> Tree:
     """The decision about any call that a process on this machine can make."""
-    cases = {AUDIT_NAMES[name]: _calls(name) for name in MACHINES[machine]}
+    cases = {AUDIT_NAMES[name]: _calls(name, is_32bit=is_32bit) for name in MACHINES[machine]}
     return choose(MACHINE, cases, _STRANGE)
 
 
-def _calls(machine: str) -> Tree:
-    by_number = {number: verdict(name) for name, number in numbers(machine).items()}
+def _calls(machine: str, *, is_32bit: bool) -> Tree:
+    by_number = {
+        number: verdict(name, is_32bit=is_32bit) for name, number in numbers(machine).items()
+    }
     steps: list[tuple[int, Tree]] = []
     for number in range(max(by_number) + 2):
         found = by_number.get(number, _UNKNOWN)
@@ -47,11 +49,14 @@ def _calls(machine: str) -> Tree:
     return search(NUMBER, steps)
 
 
-def filter_program(machine: str | None = None) -> bytes:
-    """The filter for this machine, as seccomp(2) takes it. Raises PreparationError."""
+def filter_program(machine: str | None = None, *, is_32bit: bool = False) -> bytes:
+    """The filter for this machine, as seccomp(2) takes it. Raises PreparationError.
+
+    ``is_32bit``: that of containers on a 32-bit distro.
+    """
     name = machine or os.uname().machine
     if name not in MACHINES:
         raise PreparationError(
             f"there is no system call filter for {name}", f"known are {', '.join(MACHINES)}"
         )
-    return assemble(filter_tree(name))
+    return assemble(filter_tree(name, is_32bit=is_32bit))

@@ -142,6 +142,26 @@ def test_a_pair_of_sockets_is_a_unix_one() -> None:
 def test_a_32_bit_program_opens_no_socket_past_the_filter() -> None:
     found = {call: ask("socketcall", call, machine="i386") for call in range(1, 21)}
     assert {call for call, action in found.items() if action != WORKS} == {1, 8}
+    assert {found[1], found[8]} == {EPERM}
+
+
+def test_a_32_bit_distro_has_a_network_and_nothing_else_besides() -> None:
+    """Its C library opens sockets by socketcall alone."""
+    narrow = filter_program("x86_64", is_32bit=True)
+    calls = [
+        Call(AUDIT_NAMES[machine], number, (argument,))
+        for machine in ("x86_64", "i386")
+        for number in range(512)
+        for argument in (0, 1, 8, 17, 38, 40)
+    ]
+    differ = {call for call in calls if run(narrow, call)[0] != run(PROGRAM["x86_64"], call)[0]}
+    socketcall = numbers("i386")["socketcall"]
+    assert {(call.machine, call.number) for call in differ} == {(AUDIT_NAMES["i386"], socketcall)}
+    assert {run(narrow, call)[0] for call in differ} == {WORKS}
+
+
+def test_where_no_32_bit_program_runs_both_filters_are_one() -> None:
+    assert filter_program("aarch64", is_32bit=True) == PROGRAM["aarch64"]
 
 
 @pytest.mark.parametrize("machine", AUDIT_NAMES)
