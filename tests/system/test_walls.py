@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from tests.system.conftest import Node, until
 
 pytestmark = pytest.mark.system
 
-TOOLS = ("gcc", "libc6-dev", "gdb", "strace", "nodejs")
 # A lxcfs that was killed: uWSGI starts it again, and it mends the containers.
 MENDED_SECONDS = 5.0
+# The root Emperor wakes what is stopped: after 10 s, looking every 5.
+WOKEN_SECONDS = 20.0
 HIDDEN = ("key-users", "keys", "kallsyms", "iomem", "interrupts", "cmdline", "partitions")
 HIDDEN_DIRECTORIES = ("acpi", "bus", "fs", "irq", "pressure")
 PROGRAM = """
@@ -49,21 +49,8 @@ WORKS = {
 
 @pytest.fixture(scope="module")
 def uid(node: Node) -> int:
-    """A container with compilers and debuggers."""
-    included = [word for name in TOOLS for word in ("--include", name)]
-    program = node.root / "var/lib/insula/venv/bin/insula"
-    words: list[str | Path] = [
-        program,
-        "--root",
-        node.root,
-        "distro",
-        "build",
-        "tools",
-        "--cached",
-        *included,
-    ]
-    subprocess.run(words, check=True, timeout=900)
-    made = node.container("demo", "walls", "--distro", "tools", "--memory", "700M")
+    """A container on the default distro, which has compilers and debuggers."""
+    made = node.container("demo", "walls", "--memory", "700M")
     node.ssh(made, "cat > program.c", stdin=PROGRAM)
     return made
 
@@ -156,6 +143,24 @@ def test_a_container_boots_while_lxcfs_is_away(node: Node, uid: int) -> None:
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
     node.insula("container", "reboot", str(uid))
     until(lambda: _total(node, uid) == 700, MENDED_SECONDS * BUSY, "it has its own figures")
+
+
+@pytest.mark.skipif(lxcfs.lack() != "", reason=lxcfs.lack() or "lxcfs can run")
+def test_a_stopped_lxcfs_is_woken_and_its_readers_only_waited(node: Node, uid: int) -> None:
+    pid = int((node.paths.run / "lxcfs.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    try:
+        until(lambda: _state(pid) == "T", BUSY, "lxcfs is stopped")
+        until(lambda: _state(pid) != "T", WOKEN_SECONDS * BUSY, "lxcfs is woken")
+        print(f"woken after {time.monotonic() - stopped:.1f} s")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert _total(node, uid) == 700
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _total(node: Node, uid: int) -> int:
