@@ -38,7 +38,7 @@ def test_its_service_is_there_only_where_it_can_run(
 ) -> None:
     monkeypatch.setattr(lxcfs, "lack", lambda: reason)
     values = prepare.tokens(node, venv=Path("/srv/venvs/abc"), cpu_count=2)
-    prepare.install(node, values, running=False, services=True)
+    prepare.install(node, values, running=None, services=True)
     assert (node.paths.services / "lxcfs.ini").exists() == (reason == "")
 
 
@@ -47,9 +47,9 @@ def test_a_service_that_can_no_longer_run_is_taken_away(
 ) -> None:
     values = prepare.tokens(node, venv=Path("/srv/venvs/abc"), cpu_count=2)
     monkeypatch.setattr(lxcfs, "lack", lambda: "")
-    prepare.install(node, values, running=True, services=True)
+    prepare.install(node, values, running=prepare.Running(), services=True)
     monkeypatch.setattr(lxcfs, "lack", lambda: "there is no /dev/fuse")
-    changed = prepare.install(node, values, running=True, services=True)
+    changed = prepare.install(node, values, running=prepare.Running(), services=True)
     assert changed == ["services/lxcfs.ini (removed)"]
 
 
