@@ -67,7 +67,8 @@ class Application:
         from insula.api.errors import ApiError, Code
 
         text = "the database was removed or replaced while the API ran"
-        self.reason = ApiError(Code.DATABASE, text, "the operator looks: insula node doctor")
+        hint = "the API starts again: ask once more in some seconds, then it says what to do"
+        self.reason = ApiError(Code.DATABASE, text, hint)
         logging.getLogger("insula.api").error("%s, starting again", text)
         try:
             import uwsgi  # type: ignore[import-untyped]  # exists inside uWSGI alone

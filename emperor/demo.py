@@ -153,10 +153,12 @@ module = hello
 
 
 def _install_app(node: Node, demo: Demo) -> None:
-    # The vassal last and by a rename: the sub-Emperor starts what it sees.
+    # The vassal last and by a rename: the sub-Emperor starts what it sees. Synced, because no later
+    # run looks whether a cut of the power has left the files empty.
+    put = "mv ~/app/demo.ini ~/vassals/demo.ini && sync ~/app ~/vassals"
     steps = [
-        ("mkdir -p ~/app ~/vassals && cat > ~/app/hello.py", _APP),
-        ("cat > ~/app/demo.ini && mv ~/app/demo.ini ~/vassals/demo.ini", vassal(demo)),
+        ("mkdir -p ~/app ~/vassals && cat > ~/app/hello.py && sync ~/app/hello.py", _APP),
+        (f"cat > ~/app/demo.ini && sync ~/app/demo.ini && {put}", vassal(demo)),
     ]
     for command, content in steps:
         if not _ssh(node, demo, command, content):

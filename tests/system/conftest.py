@@ -182,6 +182,8 @@ UP_OPTIONS = (
     "--base-domain",
     BASE_DOMAIN,
     "--json",
+    # A guest's tests take --minimal: a whole distro is built for half an hour there.
+    *os.environ.get("INSULA_TEST_UP", "").split(),
 )
 
 

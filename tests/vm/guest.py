@@ -22,6 +22,7 @@ ADDRESS, GATEWAY = "10.77.0.11", "10.77.0.1"
 MEMORY = "3G"
 BOOT_SECONDS = 60.0
 SMALL_BYTES = 600 << 20
+NEWEST_PACKS = 2
 BOOT_TRIES = 3
 STOP_SECONDS = 20.0
 _WITH_US = ["setpriv", "--pdeathsig", "KILL"]
@@ -217,13 +218,22 @@ def _share(share: Path, suite: str) -> None:
     done = subprocess.run(["tar", "-C", CHECKOUT, "-cf", share / "checkout.tar", *without, "."])
     assert done.returncode in (0, 1)
     if not os.environ.get("INSULA_VM_BARE"):
+        (share / "cache").mkdir()
         if (CACHE / "uwsgi").is_dir():
             shutil.copytree(CACHE / "uwsgi", share / "cache/uwsgi")
-        # The guests' nodes take the small distro; a whole one is 2 GB that nobody would unpack.
-        for path in (CACHE / "distros").glob(f"{suite}-*.tar"):
-            if path.stat().st_size < SMALL_BYTES:
-                (share / "cache/distros").mkdir(mode=0o700, parents=True, exist_ok=True)
-                shutil.copy(path, share / "cache/distros")
+        _share_packs(share / "cache/distros", suite)
+
+
+def _share_packs(place: Path, suite: str) -> None:
+    """The newest small distros: a whole one is 2 GB that nobody would unpack."""
+    packs = [
+        path
+        for path in (CACHE / "distros").glob(f"{suite}-*.tar")
+        if path.stat().st_size < SMALL_BYTES
+    ]
+    place.mkdir(mode=0o700)
+    for path in sorted(packs, key=lambda path: path.stat().st_mtime)[-NEWEST_PACKS:]:
+        shutil.copy2(path, place)
 
 
 def _boot_with_retries(running: Guest, *, fresh: bool = True) -> None:
@@ -284,7 +294,8 @@ def _bring_in(running: Guest) -> None:
     running.run(
         "mkdir -p /root/insula /var/cache/insula"
         " && tar -C /root/insula -xf /share/checkout.tar --no-same-owner"
-        " && { [ ! -d /share/cache ] || cp -r /share/cache/. /var/cache/insula/; }"
+        # Links: a pack is read once, from where it is.
+        " && { [ ! -d /share/cache ] || cp -rs /share/cache/. /var/cache/insula/; }"
     )
 
 

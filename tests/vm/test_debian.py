@@ -17,20 +17,22 @@ NETWORK = "10.202.0.0/16"
 DEMO = "demo.insula.localhost"
 UNIT = "/sys/fs/cgroup/system.slice/insula.service"
 KERNEL_TESTS = ("cgroup", "network", "firewall", "storage", "configurator", "pam", "enter")
-_ASK = (
-    f"curl -sk -o /dev/null -w '%{{http_code}}' -m 3"
-    f" --resolve {DEMO}:80:127.0.0.1 --resolve {DEMO}:443:127.0.0.1"
+SSH_WORDS = (
+    "-i /etc/insula/demo/id_ed25519 -p 2222 -o BatchMode=yes -o StrictHostKeyChecking=no"
+    " -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 )
 
 
-def status_of(machine: Guest, scheme: str = "http") -> str:
-    return machine.run(f"{_ASK} {scheme}://{DEMO}/", check=False).stdout.strip()
+def status_of(machine: Guest, scheme: str = "http", *, host: str = DEMO) -> str:
+    names = f"--resolve {host}:80:127.0.0.1 --resolve {host}:443:127.0.0.1"
+    ask = f"curl -sk -o /dev/null -w '%{{http_code}}' -m 3 {names} {scheme}://{host}/"
+    return machine.run(ask, check=False).stdout.strip()
 
 
-def until_served(machine: Guest, *, within: float) -> float:
+def until_served(machine: Guest, *, within: float, host: str = DEMO) -> float:
     start = time.monotonic()
-    while status_of(machine) != "200":
-        assert time.monotonic() - start < within, f"{DEMO} does not answer"
+    while status_of(machine, host=host) != "200":
+        assert time.monotonic() - start < within, f"{host} does not answer"
         time.sleep(0.1)
     return time.monotonic() - start
 
@@ -41,14 +43,21 @@ def bin_up(machine: Guest, options: str = "", *, timeout: float = 600) -> tuple[
     return json.loads(done.stdout), time.monotonic() - start
 
 
+def take_a_small_pool(machine: Guest) -> None:
+    """Small enough to be reserved on the guest's disk, as it is on a machine with a large one."""
+    toml = "/etc/insula/node.toml"
+    machine.run(
+        f"[ -e {toml} ] || {{ mkdir -p /etc/insula && echo 'pool_bytes = 2684354560' > {toml}; }}"
+    )
+
+
 def pids_of_the_node(machine: Guest) -> list[str]:
     command = f"find {UNIT} -name cgroup.procs -exec cat {{}} +"
     return machine.run(command, check=False).stdout.split()
 
 
 def test_bin_up_brings_a_node_up(machine: Guest, results: Results) -> None:
-    # Small enough to be reserved on the guest's disk, as it is on a machine with a large one.
-    machine.run("mkdir -p /etc/insula && echo 'pool_bytes = 2684354560' > /etc/insula/node.toml")
+    take_a_small_pool(machine)
     facts, seconds = bin_up(machine, f"--network {NETWORK}")
     results.add(machine.suite, "bin/up, the first", seconds)
     assert facts["demo"]["domain"] == DEMO
@@ -155,7 +164,8 @@ def _pytest(machine: Guest, files: str) -> str:
         timeout=300,
     )
     done = machine.run(
-        "cd /root/insula && /root/venv/bin/pytest -c tests/vm/guest/tests.ini --rootdir ."
+        "cd /root/insula && INSULA_TEST_UP=--minimal"
+        " /root/venv/bin/pytest -c tests/vm/guest/tests.ini --rootdir ."
         f" -q --tb=short {files}",
         check=False,
         timeout=900,
