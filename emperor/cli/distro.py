@@ -61,6 +61,15 @@ def _import_options(function: Any) -> Any:
     return function
 
 
+_timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=upgrading.BOUND_SECONDS,
+    show_default=True,
+    help="Seconds that a container has to come up.",
+)
+
+
 @distro.command()
 @click.argument("name")
 @_recipe_options
@@ -148,13 +157,7 @@ def list_(context: click.Context, json_here: bool) -> None:
 @click.option("--keep-going", is_flag=True, help="A container that fails goes back alone.")
 @click.option("--dry-run", is_flag=True, help="Say who would be moved; change nothing.")
 @click.option("--cached", is_flag=True, help="Take a pack of the last 7 days, if there is one.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=1),
-    default=upgrading.BOUND_SECONDS,
-    show_default=True,
-    help="Seconds that a container has to come up.",
-)
+@_timeout_option
 @_recipe_options
 @_import_options
 @as_json
@@ -222,13 +225,7 @@ def _imported(
 
 @distro.command()
 @click.argument("name")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=1),
-    default=upgrading.BOUND_SECONDS,
-    show_default=True,
-    help="Seconds that a container has to come up.",
-)
+@_timeout_option
 @as_json
 @click.pass_context
 def rollback(context: click.Context, name: str, timeout: float, json_here: bool) -> None:

@@ -1,5 +1,6 @@
 """The tests' node seen from the kernel: its daemons, its containers' processes, by pid alone."""
 
+import json
 import os
 import signal
 import time
@@ -111,6 +112,20 @@ def cgroup_file(node: Node, uid: int, name: str) -> Path:
 def first_processes(node: Node, uid: int) -> list[int]:
     """Every living process 1 in the container's cgroups: two would be two instances."""
     return [pid for pid in processes(node, uid) if _is_first(pid) and is_alive(pid)]
+
+
+def is_whole(node: Node) -> bool:
+    """The API answers, and the node has applied what it says: no error, each container runs."""
+    listed = node.insula("--json", "container", "list", check=False)
+    if listed.returncode != 0:
+        return False
+    for item in json.loads(listed.stdout):
+        applied = item["applied"]
+        if applied is None or applied["error"] or applied["revision"] < item["revision"]:
+            return False
+        if not first_process(node, item["uid"]):
+            return False
+    return True
 
 
 def first_process(node: Node, uid: int) -> int | None:

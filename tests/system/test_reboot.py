@@ -1,6 +1,5 @@
 """The power goes: in a quiet node, in the middle of a change, of a start, of a distro's build."""
 
-import json
 import os
 import random
 import signal
@@ -38,23 +37,9 @@ def power_comes_back(node: Node) -> float:
     started = time.monotonic()
     done = bin_up(*UP_OPTIONS)
     assert done.returncode == 0, done.stderr
-    until(lambda: is_whole(node), 60, "the node has done all that was acknowledged")
+    until(lambda: processes.is_whole(node), 60, "the node has done all that was acknowledged")
     node.answers(SITE, 200, within=60)
     return time.monotonic() - started
-
-
-def is_whole(node: Node) -> bool:
-    """The node has applied what the API says, without an error, and each container runs once."""
-    listed = node.insula("--json", "container", "list", check=False)
-    if listed.returncode != 0:
-        return False
-    for item in json.loads(listed.stdout):
-        applied = item["applied"]
-        if applied is None or applied["error"] or applied["revision"] < item["revision"]:
-            return False
-        if not processes.first_process(node, item["uid"]):
-            return False
-    return True
 
 
 def test_a_node_comes_back_from_a_cut_of_the_power(node: Node, uid: int) -> None:

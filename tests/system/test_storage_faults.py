@@ -59,25 +59,11 @@ def uid(node: DiskNode) -> int:
 @pytest.fixture
 def serving(node: DiskNode) -> Iterator[DiskNode]:
     """Around a fault: the site loses no request, and afterwards all that should be is."""
-    until(lambda: is_whole(node), 60, "the node is whole before the test")
+    until(lambda: processes.is_whole(node), 60, "the node is whole before the test")
     with Steady(node, SITE) as visitor:
         yield node
-        until(lambda: is_whole(node), 90, "the node is whole after the fault")
+        until(lambda: processes.is_whole(node), 90, "the node is whole after the fault")
     visitor.lost_nothing(of_at_least=10)
-
-
-def is_whole(node: Node) -> bool:
-    """The API answers, and the node has applied what it says, without an error."""
-    listed = node.insula("--json", "container", "list", check=False)
-    if listed.returncode != 0:
-        return False
-    for item in json.loads(listed.stdout):
-        applied = item["applied"]
-        if applied is None or applied["error"] or applied["revision"] < item["revision"]:
-            return False
-        if not processes.first_process(node, item["uid"]):
-            return False
-    return True
 
 
 def log_size(node: Node) -> int:
@@ -127,7 +113,7 @@ def test_a_full_disk_stops_changes_and_nothing_else(serving: DiskNode, uid: int)
     said = warnings_since(node, size)
     assert any("No space left" in line for line in said)
     assert len(said) <= FLOOD_LINES, said
-    until(lambda: is_whole(node), 60, "what was acknowledged is done once there is room")
+    until(lambda: processes.is_whole(node), 60, "what was acknowledged is done once there is room")
     assert [c["pids_max"] for c in node.json("container", "list") if c["uid"] == uid] == [201]
     node.insula("container", "destroy", _uid(node, "late"), "--yes", "--wait", check=False)
 
@@ -147,7 +133,7 @@ def test_without_inodes_nothing_is_lost(serving: DiskNode) -> None:
         )  # fmt: skip
         assert done.returncode in (1, 6), done.stderr
     assert len(warnings_since(node, size)) <= FLOOD_LINES
-    until(lambda: is_whole(node), 60, "what was acknowledged is done once there is room")
+    until(lambda: processes.is_whole(node), 60, "what was acknowledged is done once there is room")
     node.insula("container", "destroy", _uid(node, "later"), "--yes")
 
 
@@ -298,7 +284,7 @@ def kill_api(node: Node) -> None:
 @pytest.mark.soak
 def test_a_database_without_any_copy_is_filled_from_the_node(node: DiskNode) -> None:
     """Only the node knows all of it; customers get new keys, which is what their sites see."""
-    until(lambda: is_whole(node), 60, "the node is whole before the test")
+    until(lambda: processes.is_whole(node), 60, "the node is whole before the test")
     shown, names = _shown(node), {item["name"] for item in node.json("customer", "list")}
     with Steady(node, SITE) as visitor:
         begun = time.monotonic()
@@ -308,7 +294,7 @@ def test_a_database_without_any_copy_is_filled_from_the_node(node: DiskNode) -> 
         kill_api(node)
         done = node.json("node", "restore", "new", "--yes")
         took = time.monotonic() - begun
-        until(lambda: is_whole(node), 90, "the node is whole after the restore")
+        until(lambda: processes.is_whole(node), 90, "the node is whole after the restore")
         try:
             until(lambda: _is_steady(node), 120, "its app has taken the new key")
         finally:
@@ -408,7 +394,7 @@ def test_a_damaged_local_state_is_named_and_made_again(serving: DiskNode) -> Non
 @pytest.mark.soak
 def test_a_lost_vassal_file_is_written_again(node: DiskNode, uid: int) -> None:
     """The Emperor stops a container whose file is gone: the one fault here that a site sees."""
-    until(lambda: is_whole(node), 60, "the node is whole before the test")
+    until(lambda: processes.is_whole(node), 60, "the node is whole before the test")
     (node.paths.vassals / f"{uid}.ini").unlink()
     seconds = node.answers(SITE, 503, within=30) + node.answers(SITE, 200, within=400)
     print(f"site back after its vassal file was deleted: {seconds:.1f} s")
@@ -428,7 +414,7 @@ def test_a_pool_that_is_unmounted_is_mounted_again(serving: DiskNode, uid: int) 
 
 
 def test_a_lost_pool_is_refused_and_none_is_made_in_its_place(node: DiskNode, uid: int) -> None:
-    until(lambda: is_whole(node), 60, "the node is whole before the test")
+    until(lambda: processes.is_whole(node), 60, "the node is whole before the test")
     node.ssh(uid, "echo mine > kept")
     # Another node's build on this machine may hold a copy of the mount, and down says so.
     done = node.insula("node", "down", check=False)
