@@ -24,6 +24,7 @@ LOOK_SECONDS = 10.0
 # Between two copies; more where a copy takes long, so that a hundredth of the time goes into them.
 INTERVAL_SECONDS, SHARE = 30.0, 0.01
 _NAME = re.compile(r"(\d{8})T\d{6}Z-(\d+)-(change|migration)\.sqlite3")
+_LAST_ENTRY = "SELECT max(id) FROM api_auditentry"
 log = logging.getLogger("insula.api")
 
 
@@ -51,14 +52,26 @@ def _keep_making() -> None:
 
 
 def is_due(interval_seconds: float) -> bool:
-    """True when the newest copy is so old and the database has changed since."""
+    """True when the newest copy is so old and something was done since, tokens and operators too.
+
+    Those make no new revision, for no node needs to hear of them; the audit log has them all.
+    """
     names = listed()
-    if not names:
+    source = database.path()
+    if not names or source is None:
         return True
-    newest = (place() / names[-1]).stat().st_mtime
+    newest = place() / names[-1]
     # A clock that was set back must not end the backups.
-    is_old = not 0 <= time.time() - newest < interval_seconds
-    return is_old and revision_of(names[-1]) != _revision()
+    if 0 <= time.time() - newest.stat().st_mtime < interval_seconds:
+        return False
+    if revision_of(names[-1]) != _revision():
+        return True
+    try:
+        in_copy = _number(newest, _LAST_ENTRY)
+    except sqlite3.Error:
+        # Somebody has damaged it.
+        return True
+    return in_copy != _number(source, _LAST_ENTRY)
 
 
 def make(why: str) -> Path | None:
@@ -152,8 +165,12 @@ def superseded(names: list[str]) -> list[str]:
 
 
 def _revision() -> int:
-    """The database's own number, read apart from Django's connection."""
     source = database.path()
-    with contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as connection:
-        row = connection.execute("SELECT number FROM api_revision WHERE id = 1").fetchone()
-    return int(row[0]) if row else 0
+    return 0 if source is None else _number(source, "SELECT number FROM api_revision WHERE id = 1")
+
+
+def _number(file: Path, question: str) -> int:
+    """A number from a database's file, read apart from Django's connection; 0 for none."""
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        row = connection.execute(question).fetchone()
+    return int(row[0] or 0) if row else 0

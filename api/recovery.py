@@ -1,9 +1,9 @@
 """Puts a copy of the database in place: ``python -m insula.api.recovery NAME`` in container 30000.
 
 NAME ``current`` keeps the database and only brings it up to what the node knows; ``new`` begins an
-empty one and takes all from there. The API's processes must not run. Standard input is the node's
-last desired state as JSON, or nothing; standard output is what was taken over from it, as JSON.
-`insula node restore` does it.
+empty one and takes all from there. The API's processes must not run. Standard input is JSON:
+``state``, the node's last desired state or null, and ``private_keys``, by customer what lies on the
+node. Standard output is what was taken over, as JSON. `insula node restore` does it.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,17 +27,19 @@ def main() -> None:
     from insula.vassals.errors import InsulaError
 
     try:
-        print(json.dumps(restore(sys.argv[1], sys.stdin.read())))
+        told = json.loads(sys.stdin.read())
+        private_keys = {int(number): str(pem) for number, pem in told["private_keys"].items()}
+        print(json.dumps(restore(sys.argv[1], told["state"], private_keys)))
     except (InsulaError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
-def restore(name: str, state_text: str) -> dict[str, object]:
-    """Set the present database aside, put the copy in its place, take over the node's state."""
+def restore(name: str, told: object, private_keys: Mapping[int, str]) -> dict[str, object]:
+    """Set the present database aside, put the copy in its place, take over what the node knows."""
     from django.conf import settings
     from django.core.management import call_command
 
-    from insula.api import backups, database
+    from insula.api import backups, database, revocations
     from insula.api.actions.actor import ROOT
     from insula.api.actions.adopting import adopt
     from insula.vassals.spec import DesiredState
@@ -44,16 +47,18 @@ def restore(name: str, state_text: str) -> dict[str, object]:
     file = database.path()
     if file is None or name not in (CURRENT, NEW, *backups.listed()):
         raise OSError(f"there is no backup {name}")
-    state = DesiredState.from_json(json.loads(state_text)) if state_text.strip() else None
+    state = None if told is None else DesiredState.from_json(told)
     if name == NEW and state is None:
         raise OSError("the node knows no state that a new database could be filled from")
+    # Read first: when it cannot be read, nothing is changed.
+    revoked = revocations.noted()
     aside = None
     if name != CURRENT:
         aside = _replace(file, None if name == NEW else backups.place() / name)
     if name != NEW:
         database.check(file, marker=settings.DATABASE_MARKER, installation=settings.INSTALLATION)
     call_command("migrate", interactive=False, verbosity=0)
-    return {"backup": name, "aside": aside, **asdict(adopt(ROOT, state))}
+    return {"backup": name, "aside": aside, **asdict(adopt(ROOT, state, private_keys, revoked))}
 
 
 def _replace(file: Path, source: Path | None) -> str | None:

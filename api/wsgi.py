@@ -22,6 +22,9 @@ class Application:
     """Django's application; without a database a refusal, until the database is back."""
 
     def __init__(self) -> None:
+        from insula.api.watchdog import Watchdog
+
+        self.watchdog = Watchdog()
         self.django: WSGIHandler | None = None
         self.reason: Exception | None = None
         self.tried = 0.0
@@ -39,7 +42,8 @@ class Application:
             # What this process has open is no longer the database: begin again with what there is.
             self._begin_again()
             return self._refuse(start_response)
-        answer: Iterable[bytes] = self.django(environ, start_response)
+        with self.watchdog.request():
+            answer: Iterable[bytes] = self.django(environ, start_response)
         return answer
 
     def load(self) -> None:
@@ -61,6 +65,7 @@ class Application:
             else:
                 self.django = WSGIHandler()
                 backups.start()
+                self.watchdog.start()
             self.tried = time.monotonic()
 
     def _begin_again(self) -> None:

@@ -8,6 +8,7 @@ from insula.collector.counters import Totals
 from insula.collector.metrics import BY_NAME, Reading
 from insula.collector.sources import cgroup, machine, network, quota, router
 from insula.emperor.daemon.log import Log
+from insula.emperor.isolation import last
 from insula.emperor.settings import Node
 from insula.vassals.errors import InsulaError
 
@@ -75,12 +76,15 @@ class Measuring:
 
     def _machine(self) -> Iterator[Reading]:
         found = machine.machine(self.node.paths.pool)
+        walls = last.recall(self.node)
         values: tuple[Value, ...] = (
             ("load1", found.load1),
             ("memory_total_bytes", found.memory_total),
             ("memory_available_bytes", found.memory_available),
             ("pool_size_bytes", found.pool_size),
             ("pool_free_bytes", found.pool_free),
+            ("isolation_probes_failed", None if walls is None else len(walls.failed)),
+            ("isolation_run_timestamp_seconds", None if walls is None else walls.at),
             ("collector_round_seconds", self.round_seconds),
         )
         yield from self._readings("insula_node_", (), values)

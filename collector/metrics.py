@@ -60,6 +60,8 @@ METRICS = (
     _node("memory_available_bytes", "gauge", "Memory to be had without swapping."),
     _node("pool_size_bytes", "gauge", "Size of the file system that holds the containers."),
     _node("pool_free_bytes", "gauge", "Free space of that file system."),
+    _node("isolation_probes_failed", "gauge", "Attacks that got through in the last run."),
+    _node("isolation_run_timestamp_seconds", "gauge", "When that was (unix time)."),
     _node("collector_round_seconds", "gauge", "CPU time of the collector's last round."),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}

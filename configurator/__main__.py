@@ -15,6 +15,7 @@ from insula.emperor.daemon.desired import merged
 from insula.emperor.daemon.feed import FeedClient, fetch_from, read_local
 from insula.emperor.daemon.log import Log
 from insula.emperor.errors import FeedError
+from insula.emperor.kernel.beneath import refuse_paths
 from insula.emperor.settings import Node, load, root_from_environment
 
 
@@ -37,6 +38,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
 
 def _main(arguments: argparse.Namespace) -> None:
     node = load(arguments.root.resolve() if arguments.root else root_from_environment())
+    refuse_paths(node.paths)
     log = Log("configurator")
     client = FeedClient(
         fetch_from(node.paths.api_node / "api.sock"),

@@ -10,6 +10,7 @@ from insula.configurator.files import Directory, directories
 from insula.emperor.distros import builds, ground, upgrades
 from insula.emperor.distros.ground import Ground
 from insula.emperor.kernel import firewall
+from insula.emperor.kernel.beneath import read_own
 from insula.emperor.kernel.cgroup import Cgroups, Limits
 from insula.emperor.kernel.network import Network
 from insula.emperor.release import DISTRO as API_DISTRO
@@ -159,8 +160,8 @@ def _is_whole(place: Directory) -> bool:
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """A file's bytes, None when it is not there."""
+    """The bytes of a file of ours; None when it is not there, or somebody else's."""
     try:
-        return path.read_bytes()
+        return read_own(path)
     except (FileNotFoundError, NotADirectoryError):
         return None

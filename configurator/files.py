@@ -13,12 +13,16 @@ from insula.vassals.spec import ContainerSpec
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file; ``data`` may be a secret and never shows in a repr."""
+    """One file of root's; ``data`` may be a secret and never shows in a repr.
+
+    Nobody else may own it, also not whoever alone may read it: an owner can lay a lease on a file
+    (fcntl(2)), and root, which looks at all of them, would wait 45 s for each.
+    """
 
     path: Path
     data: bytes = field(repr=False)
     mode: int = 0o644
-    owner: int = 0
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def container_files(
     ]
     if signing_key is not None:
         secret = signing_key.encode()
-        files.append(File(paths.keys(uid) / "signing.pem", secret, mode=0o400, owner=uid))
+        files.append(File(paths.keys(uid) / "signing.pem", secret, mode=0o440, group=uid))
     # Last: the boot file says on which build all of this stands.
     depending = ground.files_of(node, spec, stands_on)
     return (*files, *(File(path, data) for path, data in depending.items()))

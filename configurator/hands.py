@@ -1,7 +1,6 @@
 """Carries out one effect on the real node."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from insula.configurator.actual import Kernel, firewall_file
 from insula.configurator.effects import Effect, staged_vassal
 from insula.configurator.files import Directory
 from insula.emperor.daemon.files import write_atomic
-from insula.emperor.kernel import firewall
+from insula.emperor.kernel import firewall, tables
 from insula.emperor.settings import Node
+from insula.emperor.storage import layout
 
 STOP_SECONDS = 3.0
 
@@ -37,13 +37,16 @@ class NodeHands:
     waker: Callable[[], object]
 
     def prepare(self) -> None:
-        """Have what all containers need: pool, forwarding, cgroup bases, the platform's places.
+        """Have what all containers need: pool, forwarding, kernel tables, cgroups, places.
 
         Twice is once.
         """
         paths = self.node.paths
         self.kernel.storage.prepare()
         self.kernel.network.prepare()
+        tables.enlarge()
+        # a kernel that cannot count goes on without: the doctor says so
+        firewall.limit_connections(table=self.node.nft_table, prefix=self.node.link_prefix)
         self.kernel.cgroups.prepare()
         for path, mode in (
             (paths.extrausers, 0o755),
@@ -73,9 +76,7 @@ class NodeHands:
                 firewall.load(text)
                 write_atomic(firewall_file(self.node), text.encode(), mode=0o600)
             case effects.WriteFile(file):
-                write_atomic(
-                    file.path, file.data, mode=file.mode, owner=file.owner, group=file.owner
-                )
+                write_atomic(file.path, file.data, mode=file.mode, group=file.group)
             case effects.MakeDirectory(directory):
                 _make(directory)
             case effects.MakeHome(uid, storage_bytes):
@@ -104,8 +105,7 @@ class NodeHands:
             case effects.RemoveFile(path):
                 path.unlink(missing_ok=True)
             case effects.RemoveDirectory(path):
-                if path.is_dir():
-                    shutil.rmtree(path)
+                layout.remove_tree(path)
             case effects.SetAside(uid):
                 kernel.storage.set_aside(uid, at=time.time())
             case _:

@@ -39,7 +39,8 @@ class KeyStore:
     def keys(self, desired: DesiredState, *, now: float) -> dict[int, str]:
         """The keys of all customers with a running container, as far as the API gives them.
 
-        An API that does not answer holds nobody up: the container boots, its key comes later.
+        An API that does not answer holds nobody up: the container boots, its key comes later. A key
+        that was replaced since is none: the gate refuses what it signs.
         """
         public = {item.id: item.public_key_pem for item in desired.customers}
         wanted = {spec.customer_id for spec in desired.containers if spec.state == "running"}
@@ -49,7 +50,12 @@ class KeyStore:
             self._fetch({item: public.get(item, "") for item in unknown}, now)
         if API_CUSTOMER in wanted and API_CUSTOMER not in self._private:
             self._read_local()
-        return {item: self._private[item] for item in wanted if item in self._private}
+        return {
+            item: self._private[item]
+            for item in wanted
+            if item in self._private
+            and (item == API_CUSTOMER or self._public.get(item) == public.get(item, ""))
+        }
 
     def is_complete(self, desired: DesiredState) -> bool:
         """True when no customer with a running container waits for its key."""

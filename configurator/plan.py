@@ -1,6 +1,6 @@
 """Decides, without touching anything: desired and actual in, an ordered list of actions out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -12,8 +12,9 @@ from insula.configurator.files import (
     directories,
     extrausers,
 )
+from insula.configurator.keypair import belong_together
 from insula.emperor.distros import ground
-from insula.emperor.errors import StorageError
+from insula.emperor.errors import FeedError, StorageError
 from insula.emperor.kernel import firewall
 from insula.emperor.kernel.cgroup import Limits
 from insula.emperor.settings import Node
@@ -143,8 +144,11 @@ def plan(
     actual: Actual,
     *,
     everyone: tuple[ContainerSpec, ...],
+    public_keys: Mapping[int, str],
 ) -> Plan:
     """The actions that make ``specs`` true; ``everyone`` is all that the node should have.
+
+    ``public_keys`` are the customers', with which the gate checks what their apps sign.
 
     The firewall and the accounts come first, then each container with its vassal file last, then
     what is destroyed. What no spec mentions is left as it is.
@@ -154,6 +158,7 @@ def plan(
     for spec in specs:
         if spec.state == "running":
             try:
+                _refuse_stale_key(node, spec, actual, public_keys)
                 actions += _container_actions(node, spec, actual)
             except InsulaError as error:
                 refused[spec.uid] = error
@@ -228,6 +233,29 @@ def _container_actions(
     # written by `insula node up`, from which it must be able to start alone.
     if uid != identity.API_UID and found.vassal != spec.vassal.encode():
         yield WriteVassal(uid, spec.generation, spec.vassal)
+
+
+def _refuse_stale_key(
+    node: Node, spec: ContainerSpec, actual: Actual, public_keys: Mapping[int, str]
+) -> None:
+    """No boot with a key that was replaced: apps read theirs once, and the gate refuses that one.
+
+    A container without any key boots: its apps cannot start, and are tried until it is there.
+    """
+    found = actual.containers[spec.uid]
+    lying = (found.files or {}).get(node.paths.keys(spec.uid) / "signing.pem")
+    if (
+        found.vassal == spec.vassal.encode()
+        or spec.customer_id in actual.signing_keys
+        or lying is None
+        or spec.customer_id not in public_keys
+    ):
+        return
+    if not belong_together(lying, public_keys[spec.customer_id]):
+        raise FeedError(
+            f"{spec.uid}: its customer has a new signing key, which is not here yet",
+            "it is applied as soon as the API gives the key",
+        )
 
 
 def _changed_files(

@@ -65,7 +65,11 @@ class Reconciler:
         if full or self.errors:
             self._limits = self.kernel.storage.limits()
         found = self._observe(specs, keys, full=full)
-        return plan(self.node, tuple(specs), found, everyone=desired.containers), specs
+        public_keys = {item.id: item.public_key_pem for item in desired.customers}
+        todo = plan(
+            self.node, tuple(specs), found, everyone=desired.containers, public_keys=public_keys
+        )
+        return todo, specs
 
     def round(self, desired: DesiredState, *, full: bool, received_at: float) -> Outcome:
         """Make ``desired`` true as far as it goes; what fails is tried again in the next round."""

@@ -116,12 +116,16 @@ class Daemon:
                 # is left out, its journal above all; what the router should hear stays owed.
                 self._tell_failure(f"{type(effect).__name__}: {error}")
                 if isinstance(effect, events.SaveTable):
+                    self._tell(events.Unsaved())
                     return
 
     def _tell_failure(self, text: str) -> None:
         now = time.monotonic()
         if now - self.failures.get(text, -FAILURE_LOG_SECONDS) >= FAILURE_LOG_SECONDS:
-            self.failures = {text: now}
+            recent = {
+                key: at for key, at in self.failures.items() if now - at < FAILURE_LOG_SECONDS
+            }
+            self.failures = recent | {text: now}
             hint = "a gate that is killed now leaves routes behind: make room below run/insula"
             self.log.error("not kept", error=text, hint=hint)
 
@@ -133,8 +137,8 @@ class Daemon:
                 self._tell(events.Replayed(self.router.identity()))
             case events.Remember(record):
                 self.keeping.remember(record)
-            case events.ForgetAccepted():
-                self.keeping.forget_accepted()
+            case events.ForgetAccepted(ahead):
+                self.keeping.forget_accepted(ahead)
             case events.Keep(line):
                 self.keeping.keep(line)
             case events.SaveTable(data):

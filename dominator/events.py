@@ -70,6 +70,11 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsaved:
+    """The table could not be saved; the journal may lack what it says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The process ends by itself."""
 
@@ -104,7 +109,12 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class ForgetAccepted:
-    """Drop the older half of what was remembered; its packets are too old to come again."""
+    """Drop the older half of what was remembered; its packets are too old to come again.
+
+    ``ahead`` are the records of those that are not, because the clock went back: they stay.
+    """
+
+    ahead: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +164,7 @@ class Note:
     fields: dict[str, object]
 
 
-Event = Started | Owned | Heard | Paused | Round | Replayed | Took | Stopping
+Event = Started | Owned | Heard | Paused | Round | Replayed | Took | Unsaved | Stopping
 Effect = (
     Send
     | AskRouter

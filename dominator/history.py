@@ -64,6 +64,15 @@ class History:
         known = self._places.get(_key(place))
         return known is not None and known.unix > clock.unix + FUTURE_SECONDS
 
+    def ahead(self, clock: Clock) -> tuple[bytes, ...]:
+        """The records of packets whose own date the clock has yet to reach, after it went back."""
+        return tuple(
+            _RECORD.pack(key, digest, unix, known.unix)
+            for key, known in self._places.items()
+            for digest, (unix, _) in known.digests.items()
+            if unix > clock.unix + FUTURE_SECONDS
+        )
+
     def forget(self, clock: Clock) -> None:
         """Drop what can not come again."""
         for key, known in list(self._places.items()):

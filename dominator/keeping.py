@@ -20,6 +20,8 @@ class Keeping:
         self._accepted = directory / "accepted"
         self._accepted_before = directory / "accepted.before"
         self._open: dict[Path, int] = {}
+        # How often it must be forgotten until no record is missing any more.
+        self._incomplete = 0
 
     def table(self) -> bytes:
         return _read(self._table) or b"[]"
@@ -47,20 +49,33 @@ class Keeping:
         os.truncate(self._opened(self._journal), 0)
 
     def remember(self, record: bytes) -> None:
-        """Keep a record; one that cannot be kept ends the trust in all of them."""
+        """Keep a record; one that cannot be kept ends the trust in all of them.
+
+        Nor are later ones kept until the missing one is too old to come again: the next gate would
+        take them for all that there were.
+        """
+        if self._incomplete:
+            return
         try:
             self._append(self._accepted, record)
         except OSError:
+            self._incomplete = 2
             self._close(self._accepted)
             self._accepted.unlink(missing_ok=True)
             self._accepted_before.unlink(missing_ok=True)
             raise
 
-    def forget_accepted(self) -> None:
+    def forget_accepted(self, ahead: tuple[bytes, ...] = ()) -> None:
+        """Drop the older half; what lies ahead and what comes from now on goes into a new one."""
+        self._incomplete = max(0, self._incomplete - 1)
+        if self._incomplete:
+            return
         self._close(self._accepted)
         with suppress(FileNotFoundError):
             os.rename(self._accepted, self._accepted_before)
         self.begin()
+        for record in ahead:
+            self.remember(record)
 
     def _append(self, path: Path, data: bytes) -> None:
         if os.write(self._opened(path), data) != len(data):

@@ -69,6 +69,8 @@ class Machine:
                 yield from self._end_replay(router)
             case events.Took(sent):
                 yield from self._took(sent, clock)
+            case events.Unsaved():
+                self._unsaved = True
             case events.Stopping():
                 yield from self._save()
 
@@ -168,7 +170,7 @@ class Machine:
         if now - self._forgot_at > FORGET_SECONDS:
             self._forgot_at = now
             self.gate.history.forget(clock)
-            yield events.ForgetAccepted()
+            yield events.ForgetAccepted(self.gate.history.ahead(clock))
 
     def _listen(self, now: float) -> None:
         if now - self._round_at > DEAF_SECONDS:

@@ -5,6 +5,8 @@ import socket
 import time
 from pathlib import Path
 
+from insula.emperor.kernel.process import Children
+
 # A router that is busy gets its packets in the next round.
 SEND_SECONDS = 0.2
 # A router process passes each packet on to the others through pipes that take some 270 at a time
@@ -24,6 +26,7 @@ class Router:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.settimeout(SEND_SECONDS)
         self._sent = 0
+        self._children = Children()
 
     def close(self) -> None:
         self._socket.close()
@@ -47,7 +50,7 @@ class Router:
         """
         try:
             master = int(self.pid_path.read_text())
-            children = Path(f"/proc/{master}/task/{master}/children").read_text()
+            children = self._children.of(master)
             inode = os.stat(self.socket_path).st_ino
         except (OSError, ValueError):
             return None

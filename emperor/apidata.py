@@ -8,15 +8,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from insula.emperor import service, status
 from insula.emperor.daemon.files import write_atomic
 from insula.emperor.errors import PreparationError
 from insula.emperor.kernel import cgroup
+from insula.emperor.kernel.beneath import read_own
 from insula.emperor.progress import Progress
 from insula.emperor.rundir import directory
 from insula.emperor.settings import Node, Paths
+from insula.vassals.errors import InvalidValue
 from insula.vassals.identity import API_UID
+from insula.vassals.spec import DesiredState
 
 # The database as it is, only brought up to what the node knows; an empty one, filled from there.
 CURRENT, NEW = "current", "new"
@@ -72,7 +76,7 @@ def _chosen(paths: Paths, name: str | None) -> str:
         raise PreparationError(
             f"there is no copy of the database in {paths.api_backups}",
             "put one of yours there; or `insula node restore new` fills a new database from"
-            " what this node knows: tokens, e-mail addresses and signing keys are lost then",
+            " what this node knows: tokens and e-mail addresses are lost then",
         )
     chosen = known[-1] if name is None else name
     if chosen not in (CURRENT, NEW, *known):
@@ -123,14 +127,14 @@ def _wait_for_end(node: Node) -> None:
 
 def _run_inside(node: Node, chosen: str) -> dict[str, object]:
     """As the API's own uid in its own container: root opens no file of the API's."""
-    cache = node.paths.lib / "feed-configurator.json"
-    state = cache.read_text() if cache.exists() else ""
+    told = {"state": _last_state(node.paths), "private_keys": _private_keys(node.paths)}
     python = "/opt/insula/current/venv/bin/python"
     done = subprocess.run(
         [node.paths.venv / "bin/insula", "--root", node.paths.root, "enter", str(API_UID), "--",
          "env", "DJANGO_SETTINGS_MODULE=insula.api.settings", python, "-m",
          "insula.api.recovery", chosen],
-        input=state, capture_output=True, text=True, check=False, timeout=RESTORE_SECONDS,
+        input=json.dumps(told), capture_output=True, text=True, check=False,
+        timeout=RESTORE_SECONDS,
     )  # fmt: skip
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:]
@@ -140,6 +144,42 @@ def _run_inside(node: Node, chosen: str) -> dict[str, object]:
         )
     found = json.loads(done.stdout)
     return found if isinstance(found, dict) else {}
+
+
+def _last_state(paths: Paths) -> dict[str, object] | None:
+    """The last feed that the node took; None without one, or when it is damaged."""
+    try:
+        found = json.loads((paths.lib / "feed-configurator.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _private_keys(paths: Paths) -> dict[str, str]:
+    """The private keys that lie on this node for its containers, by customer.
+
+    The database has lost them, or cannot open them. The files are root's work, below a directory of
+    root's; the API looks whether each fits the public key that the node knows.
+    """
+    state = _last_state(paths)
+    try:
+        containers = DesiredState.from_json(state).containers
+    except InvalidValue:
+        return {}
+    found: dict[str, str] = {}
+    for spec in containers:
+        pem = _read_key(paths.keys(spec.uid) / "signing.pem")
+        if pem is not None and spec.uid != API_UID:
+            found[str(spec.customer_id)] = pem
+    return found
+
+
+def _read_key(path: Path) -> str | None:
+    try:
+        data = read_own(path)
+    except OSError:
+        return None
+    return None if data is None else data.decode("ascii", errors="replace")
 
 
 def _wait_for_api(node: Node) -> None:

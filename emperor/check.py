@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Literal
 
 from insula.emperor.errors import KernelError
-from insula.emperor.kernel import cgroup
+from insula.emperor.kernel import cgroup, firewall
 from insula.emperor.seccomp.program import MACHINES
 from insula.emperor.settings import COLLECTOR_UID, NODE_GID, Node
 from insula.vassals.identity import UID_BASE, UID_LAST
@@ -98,21 +98,28 @@ def network_features() -> Check:
     """Really make a namespace, a veth pair and a firewall table; they end with the child."""
     tries = {
         "a veth pair": [sys.executable, "-c", _TRY_NETWORK],
-        "nftables": ["nft", "add table inet t; add chain inet t c "
-                     "{ type nat hook postrouting priority 100; }"],
-    }  # fmt: skip
+        # what the node will load, or it would come up without one container
+        "firewall": ["nft", "-f", "-"],
+    }
+    rules = firewall.ruleset(
+        table="t", prefix="t", network=IPv4Network("10.0.0.0/16"), gateway=IPv4Address("10.0.0.1")
+    )
     for name, argv in tries.items():
         try:
             done = subprocess.run(
-                ["unshare", "--net", "--", *argv], capture_output=True, text=True, check=False
-            )
+                ["unshare", "--net", "--", *argv],
+                input=rules, capture_output=True, text=True, check=False,
+            )  # fmt: skip
         except FileNotFoundError as error:
             return Check("network", "fail", f"{error.filename} is missing", "run bin/up")
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            lines = done.stderr.strip().splitlines() or ["no reason given"]
+            # nft shows the rule below its reason, Python the call above it
+            said = next((line for line in reversed(lines) if "Error" in line), lines[-1])
             return Check(
                 "network", "fail", f"the kernel makes no {name}: {said}",
-                "modprobe veth nf_tables nft_chain_nat nft_masq; root needs CAP_NET_ADMIN",
+                "modprobe veth nf_tables nft_chain_nat nft_masq nft_ct nft_fib_inet; "
+                "root needs CAP_NET_ADMIN",
             )  # fmt: skip
     return Check("network", "ok", "network namespaces, veth, nftables with NAT")
 

@@ -89,8 +89,8 @@ def _refuse_to_lose(paths: Paths, path: Path) -> None:
         raise PreparationError(
             f"{path} is missing, and this node's database needs it",
             "restore it from your backup; if there is none, write 64 hexadecimal digits there"
-            " (openssl rand -hex 32), run bin/up, then `insula node restore current`:"
-            " each customer gets a new key",
+            " (openssl rand -hex 32), run bin/up, then `insula node restore current`: it takes the"
+            " customers' keys over from the node; who has none there gets a new one",
         )
 
 

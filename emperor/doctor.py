@@ -8,7 +8,8 @@ from pathlib import Path
 from insula.emperor import check, credentials, lxcfs, next_start, service, status
 from insula.emperor.check import Check
 from insula.emperor.errors import PreparationError
-from insula.emperor.kernel import mounts
+from insula.emperor.isolation import last
+from insula.emperor.kernel import firewall, mounts
 from insula.emperor.settings import Node
 from insula.emperor.storage import image
 from insula.emperor.storage import pool as storage_pool
@@ -72,7 +73,8 @@ def doctor(node: Node) -> list[Check]:
     ]
     if node.paths.node_toml.exists():
         found += [pool(node), own_figures(node, running=running), node_runs(node, running=running)]
-        found += [release(node)]
+        found += [connections(node)] if running else []
+        found += [release(node), isolation(last.recall(node), os.uname().release)]
     return found
 
 
@@ -121,6 +123,16 @@ def open_files(path: Path) -> Check:
     return Check("open files", "ok", f"fs.file-max is {value}")
 
 
+def connections(node: Node) -> Check:
+    """One container could fill the table in which the machine follows all connections."""
+    if firewall.is_loaded(firewall.connections_table(node.nft_table)):
+        return Check("connections", "ok", f"{firewall.CONNECTIONS} for each container")
+    return Check(
+        "connections", "warn", "the kernel does not count those of a container",
+        "load nft_connlimit, then restart the node; or one container can fill nf_conntrack",
+    )  # fmt: skip
+
+
 def secrets(node: Node) -> Check:
     wrong = credentials.wrong_rights(node.paths)
     if wrong:
@@ -161,6 +173,21 @@ def release(node: Node) -> Check:
     if left:
         return Check("release", "warn", left.sentence(), next_start.REMEDY)
     return Check("release", "ok", "nothing waits for the next start")
+
+
+def isolation(run: last.Run | None, kernel: str) -> Check:
+    """Did every wall between customers hold when it was tried last, and on this kernel?"""
+    remedy = "insula node doctor --isolation; each night: bin/up --nightly-isolation"
+    if run is None:
+        return Check("isolation", "warn", "the walls were not tried on this node yet", remedy)
+    day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.at))
+    if run.failed:
+        names = ", ".join(run.failed)
+        return Check("isolation", "fail", f"on {day} these got through: {names}", remedy)
+    if run.kernel != kernel:
+        detail = f"last tried on {day} with Linux {run.kernel}"
+        return Check("isolation", "warn", detail, remedy)
+    return Check("isolation", "ok", f"{run.probes} attacks were held on {day}")
 
 
 def own_figures(node: Node, *, running: bool) -> Check:

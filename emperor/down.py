@@ -24,7 +24,7 @@ def down(node: Node, progress: Progress) -> None:
         remove_network(node)
     with progress.step("cgroups"):
         cgroup.detect(node.cgroup_name).release()
-        services_group.remove(services_group.path_of(node.cgroup_name))
+        services_group.remove(services_group.paths_of(node.cgroup_name))
     # Last, for somebody else's process may hold a mount: then all the rest is gone already.
     with progress.step("mounts"):
         unmount_run(node)

@@ -41,12 +41,13 @@ def log_place(node: Node) -> str:
 def boot(node: Node) -> None:
     """All that a start needs and a reboot of the machine takes away; ends what a crash left."""
     if not has_systemd():
-        group = services_group.path_of(node.cgroup_name)
-        services_group.make(group)
-        services_group.reap(group)
+        groups = services_group.paths_of(node.cgroup_name)
+        services_group.make(groups)
+        services_group.reap(groups)
     rundir.make(node.paths)
     if not has_systemd():
-        write_atomic(node.paths.run / "services.cgroup", f"{group}\n".encode())
+        listed = "".join(f"{group}\n" for group in groups)
+        write_atomic(node.paths.run / "services.cgroup", listed.encode())
     driver(node).prepare()
     _show_apps(node.paths)
     # The groups come with `insula-configurator --restore`: made here, in ExecStartPre, they would
@@ -180,7 +181,7 @@ def stop(node: Node) -> bool:
         os.kill(pid, signal.SIGTERM)
         _wait_for_end(pid)
     _supervisor_file(node.paths).unlink(missing_ok=True)
-    left = services_group.reap(services_group.path_of(node.cgroup_name))
+    left = services_group.reap(services_group.paths_of(node.cgroup_name))
     return pid is not None or left > 0
 
 

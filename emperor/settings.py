@@ -1,5 +1,6 @@
 """The node's settings and every path it uses, all of them below one root."""
 
+import json
 import os
 import tomllib
 from dataclasses import asdict, dataclass, fields
@@ -142,7 +143,11 @@ class Paths:
 
     @property
     def containers(self) -> Path:
-        """``<uid>/`` (root's, limited) holds home/, tmp/ (the uid's) and sockets/ (see there)."""
+        """``<uid>/`` (root's, limited) holds what the uid can write: home/, tmp/ (1777), sockets/.
+
+        No path below that is given out: emperor/kernel/beneath is the way there. ``sockets`` is
+        /run/sockets inside: owner the uid, group ROUTER_UID, mode 2730.
+        """
         return self.pool / "containers"
 
     @property
@@ -177,16 +182,6 @@ class Paths:
     def boot_ini(self, uid: int) -> Path:
         """What of its boot differs from container to container; container.ini includes it."""
         return self.lib / "boot" / f"{uid}.ini"
-
-    def home(self, uid: int) -> Path:
-        return self.containers / str(uid) / "home"
-
-    def tmp(self, uid: int) -> Path:
-        return self.containers / str(uid) / "tmp"
-
-    def sockets(self, uid: int) -> Path:
-        """The apps' sockets, /run/sockets inside: owner the uid, group ROUTER_UID, mode 2730."""
-        return self.containers / str(uid) / "sockets"
 
     # run time: <root>/run/insula (a tmpfs of its own, so keys never touch a disk)
     @property
@@ -271,6 +266,11 @@ class Paths:
         """Disk usage by uid, written by the configurator for the collector (mode 0644)."""
         return self.run / "usage.json"
 
+    @property
+    def isolation_json(self) -> Path:
+        """What the last whole `insula node doctor --isolation` has found (mode 0644)."""
+        return self.lib / "isolation.json"
+
     def netns(self, uid: int) -> Path:
         return self.run / "netns" / str(uid)
 
@@ -279,7 +279,7 @@ class Paths:
         return self.run / "cgroups" / str(uid)
 
     def keys(self, uid: int) -> Path:
-        """Directory bound at /run/keys inside; ``signing.pem`` in it is the uid's, mode 0400."""
+        """Bound at /run/keys inside; ``signing.pem`` in it is root's, 0440 for the uid's group."""
         return self.run / "keys" / str(uid)
 
     def subscribe(self, uid: int) -> Path:
@@ -303,6 +303,8 @@ class NodeSettings:
     default_distro: str = "default"
     storage: StorageDriver = "btrfs"
     pool_bytes: int = 40 * 1024**3
+    # each night at 03:17: insula node doctor --isolation
+    nightly_isolation: bool = False
 
     @property
     def api_domain(self) -> str:
@@ -318,7 +320,8 @@ class NodeSettings:
 
     def to_toml(self) -> str:
         lines = [
-            f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+            # strings, numbers and booleans are the same in TOML as in JSON
+            f"{key} = {json.dumps(value)}"
             for key, value in asdict(self).items()
         ]
         return "# Written by `insula node up`; change it there.\n" + "\n".join(lines) + "\n"

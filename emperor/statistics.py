@@ -5,6 +5,8 @@ import socket
 import time
 from pathlib import Path
 
+from insula.emperor.kernel import beneath
+
 
 def vassals_of(stats: Path, *, timeout: float = 2.0) -> list[dict[str, object]]:
     """What an Emperor says about its vassals on its stats socket; empty when it does not answer."""
@@ -27,7 +29,8 @@ def _listed(stats: Path, key: str, timeout: float) -> list[dict[str, object]]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
-            connection.connect(str(stats))
+            # The router's directory is not root's.
+            beneath.connect(connection, stats)
             while time.monotonic() < deadline and (part := connection.recv(65536)):
                 data += part
         found = json.loads(data)

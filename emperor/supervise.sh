@@ -38,7 +38,8 @@ start_emperor() {
     # The group lets the next start find and end what a killed Emperor left behind. A shell's
     # background command ignores INT and QUIT, and would hand that down to every customer's process.
     # When the machine's memory ends, the kernel takes apps; not everywhere may root ask for that.
-    sh -c 'read -r group <"$1" && echo $$ >"$group/cgroup.procs"; shift
+    # It gives the platform its share of the processors, too.
+    sh -c 'while read -r group; do echo $$ >"$group/cgroup.procs"; done <"$1"; shift
         { echo -900 >/proc/$$/oom_score_adj; } 2>/dev/null
         exec env --default-signal=INT,QUIT "$@"' sh \
         "$run/services.cgroup" "$lib/uwsgi/uwsgi" --ini "$root/etc/insula/emperor.ini" </dev/null &

@@ -28,6 +28,7 @@ from insula.emperor.distros import building, builds, grounding
 from insula.emperor.distros.recipe import recipe
 from insula.emperor.down import COMMAND
 from insula.emperor.errors import SettingsError
+from insula.emperor.kernel.beneath import refuse_paths
 from insula.emperor.progress import Progress
 from insula.emperor.settings import Node, NodeSettings, Paths, load
 from insula.emperor.storage import driver
@@ -42,6 +43,7 @@ class Wanted:
     ssh_port: int | None = None
     base_domain: str | None = None
     network: str | None = None
+    nightly_isolation: bool | None = None
     with_demo: bool = True
     # the first build of the default distro: Python alone, a fifth of the disk and of the time
     minimal: bool = False
@@ -60,6 +62,7 @@ class Result:
 def up(root: Path, wanted: Wanted, progress: Progress) -> Result:
     """Bring the node up. A failure names its step; the next run goes on from there."""
     node = decide(root, wanted)
+    refuse_paths(node.paths)
     is_running = service.running(node.paths) is not None
     with progress.step("check"):
         _check(node, running=is_running)

@@ -7,6 +7,7 @@ from insula.emperor import service, status
 from insula.emperor.daemon import http
 from insula.emperor.errors import FeedError, PreparationError
 from insula.emperor.settings import Node
+from insula.vassals.identity import API_UID
 
 WAIT_SECONDS = 90.0
 _TELL_EVERY_SECONDS = 10.0
@@ -28,7 +29,7 @@ def for_api(node: Node, note: Callable[[str], None]) -> None:
         if now - begin > WAIT_SECONDS:
             raise NotInTime(
                 f"the API has not answered for {WAIT_SECONDS:.0f} s{_reason(node)}",
-                f"read {node.paths.home(30000)}/logs/emperor.log and {service.log_place(node)}",
+                f"insula logs {API_UID}, and {service.log_place(node)}",
             )
         if now - told > _TELL_EVERY_SECONDS:
             note(f"still waiting for the API{_reason(node)}")

@@ -13,10 +13,11 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 
+from insula.api import revocations
 from insula.api.actions.actor import Actor
 from insula.api.actions.change import audit, change
 from insula.api.actions.encryption import decrypt, encrypt
-from insula.api.errors import ApiError, Code
+from insula.api.errors import ApiError, Code, not_found
 from insula.api.models import Customer, Token
 from insula.vassals import names
 
@@ -101,6 +102,27 @@ def create_token(
         )
         audit(actor, "create-token", customer.name, name)
     return NewToken(text, row)
+
+
+def revoke_token(actor: Actor, customer: Customer, number: int) -> Token:
+    """Take a token away for good: it is refused from now on, also after a restore of a copy.
+
+    Raises ApiError: not found, or that it could not be noted, and then the token still works.
+    """
+    row = Token.objects.filter(customer=customer, pk=number).first()
+    if row is None or not actor.may_see(customer.id):
+        raise not_found(f"token {number} of {customer.name}")
+    try:
+        revocations.note(row.sha256)
+    except OSError as error:
+        raise ApiError(
+            Code.NO_SPACE, f"token {number} cannot be revoked, it still works: {error}",
+            "the operator makes room for the copies of the database: insula node doctor",
+        ) from error  # fmt: skip
+    with transaction.atomic():
+        Token.objects.filter(pk=row.pk).delete()
+        audit(actor, "revoke-token", customer.name, f"{row.pk} {row.name}")
+    return row
 
 
 def customer_of_token(text: str, *, now: datetime) -> Customer | None:

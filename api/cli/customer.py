@@ -10,6 +10,7 @@ from insula.api.cli.output import facts, remark, show
 from insula.vassals import names
 
 COLUMNS = ("name", "email", "created")
+TOKEN_COLUMNS = ("id", "name", "created", "expires", "last_used")
 
 
 @click.group()
@@ -68,3 +69,24 @@ def token(invocation: Invocation, name: str, label: str, expires: datetime | Non
         return
     click.echo(made["token"])
     remark("Keep it now: it is not shown again.")
+
+
+@customer.command()
+@click.argument("name")
+@takes_json
+@click.pass_obj
+def tokens(invocation: Invocation, name: str) -> None:
+    """Show the tokens of customer NAME, without their texts."""
+    found = Client(invocation).get(f"customers/{names.label(name, path='NAME')}/tokens")
+    show(found, as_json=invocation.json, columns=TOKEN_COLUMNS)
+
+
+@customer.command()
+@click.argument("name")
+@click.argument("token_id", metavar="ID", type=click.IntRange(min=1))
+@takes_json
+@click.pass_obj
+def revoke(invocation: Invocation, name: str, token_id: int) -> None:
+    """Revoke token ID of customer NAME for good; `insula customer tokens NAME` shows the ids."""
+    path = f"customers/{names.label(name, path='NAME')}/tokens/{token_id}"
+    show(Client(invocation).delete(path), as_json=invocation.json, columns=TOKEN_COLUMNS)

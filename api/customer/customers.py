@@ -10,10 +10,11 @@ from insula.api.customer.schemas import (
     MeOut,
     NewCustomer,
     NewToken,
+    TokenInfo,
     TokenOut,
     customer_out,
 )
-from insula.api.models import Customer
+from insula.api.models import Customer, Token
 
 router = Router(tags=["customers"])
 
@@ -52,3 +53,16 @@ def create_token(request: HttpRequest, name: str, body: NewToken) -> Status[Toke
     customer = customer_for(actor, name)
     made = actions.create_token(actor, customer, name=body.name, expires=body.expires)
     return Status(201, TokenOut(name=body.name, token=made.token, expires=body.expires))
+
+
+@router.get("/customers/{name}/tokens", response=list[TokenInfo])
+def list_tokens(request: HttpRequest, name: str) -> list[Token]:
+    """A customer's tokens, without their texts."""
+    return list(Token.objects.filter(customer=customer_for(actor_of(request), name)))
+
+
+@router.delete("/customers/{name}/tokens/{number}", response=TokenInfo)
+def revoke_token(request: HttpRequest, name: str, number: int) -> Token:
+    """Revoke a token; it is refused from now on, for good."""
+    actor = actor_of(request)
+    return actions.revoke_token(actor, customer_for(actor, name), number)

@@ -77,6 +77,16 @@ class TokenOut(Schema):
     expires: datetime | None
 
 
+class TokenInfo(Schema):
+    """A token without its text, which nobody knows."""
+
+    id: int
+    name: str
+    created: datetime
+    expires: datetime | None
+    last_used: datetime | None
+
+
 class AppliedOut(Schema):
     revision: int
     at: float

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import os
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -9,6 +10,7 @@ import click
 
 from insula.emperor import settings
 from insula.emperor.errors import PreparationError
+from insula.emperor.kernel.beneath import refuse_paths
 from insula.emperor.settings import Node
 
 NAMES = ("node", "distro", "enter", "logs", "explain")
@@ -62,7 +64,10 @@ def invocation(context: click.Context) -> Invocation:
 
 def node_of(context: click.Context) -> Node:
     """The node below ``--root``. Raises SettingsError when there is none."""
-    return settings.load(invocation(context).root)
+    found = settings.load(invocation(context).root)
+    if os.geteuid() == 0:
+        refuse_paths(found.paths)
+    return found
 
 
 def started_node_of(context: click.Context) -> Node:

@@ -33,6 +33,11 @@ def node() -> None:
 @click.option("--ssh-port", type=click.IntRange(1, 65535), help="The platform's sshd (2222).")
 @click.option("--base-domain", help="Containers answer on <name>.BASE (insula.localhost).")
 @click.option("--network", help="The containers' addresses (10.0.0.0/8).")
+@click.option(
+    "--nightly-isolation/--no-nightly-isolation",
+    default=None,
+    help="Try all attacks each night at 03:17 (no).",
+)
 @click.option("--no-demo", is_flag=True, help="Make no demo customer.")
 @click.option("--minimal", is_flag=True, help="Python alone in the first distro, less disk.")
 @click.option("--started", type=float, hidden=True, help="When bin/up began, unix seconds.")
@@ -45,6 +50,7 @@ def up(
     ssh_port: int | None,
     base_domain: str | None,
     network: str | None,
+    nightly_isolation: bool | None,
     no_demo: bool,
     minimal: bool,
     started: float | None,
@@ -59,6 +65,7 @@ def up(
         ssh_port=ssh_port,
         base_domain=base_domain,
         network=network,
+        nightly_isolation=nightly_isolation,
         with_demo=not no_demo,
         minimal=minimal,
     )
@@ -83,9 +90,11 @@ def down(context: click.Context, purge: bool, yes: bool, json_here: bool) -> Non
     found = _node_or_default(context)
     if purge and not yes:
         click.confirm(f"Delete every container and secret below {found.paths.root}?", abort=True)
-    steps.down(found, Progress(time.time()))
+    progress = Progress(time.time())
+    steps.down(found, progress)
     if purge:
-        steps.purge(found)
+        with progress.step("delete"):
+            steps.purge(found)
     if json_here or invocation(context).json:
         click.echo(json.dumps({"root": str(found.paths.root), "purged": purge}))
 
@@ -110,14 +119,36 @@ def status(context: click.Context, json_here: bool) -> None:
 
 
 @node.command()
+@click.option("--isolation", is_flag=True, help="Attack from inside two throw-away containers.")
+@click.option("--probe", "probes", multiple=True, metavar="NAME", help="Only this attack.")
+@click.option("--list", "only_list", is_flag=True, help="List the attacks and their walls.")
+@click.option("--nightly", is_flag=True, hidden=True, help="Where node.toml says so.")
 @as_json
 @click.pass_context
-def doctor(context: click.Context, json_here: bool) -> None:
-    """Check the machine and the node; exit 1 when something fails."""
+def doctor(
+    context: click.Context,
+    isolation: bool,
+    probes: tuple[str, ...],
+    only_list: bool,
+    nightly: bool,
+    json_here: bool,
+) -> None:
+    """Check the machine and the node; exit 1 when something fails.
+
+    With --isolation, two containers of two customers are made, every attack of SECURITY.md is tried
+    from one against the other and against the machine, and both are taken away again.
+    """
+    from insula.emperor.cli import isolation as attacks
     from insula.emperor.doctor import doctor as examine
 
+    as_json = json_here or invocation(context).json
+    if nightly and not node_of(context).settings.nightly_isolation:
+        return
+    if isolation or probes or only_list or nightly:
+        attacks.show(context, probes, only_list=only_list, as_json=as_json)
+        return
     found = examine(_node_or_default(context))
-    if json_here or invocation(context).json:
+    if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
     else:
         for item in found:

@@ -34,7 +34,8 @@ class Beat:
         self._due = now + BEAT_SECONDS
         with contextlib.suppress(OSError):
             if self._descriptor < 0:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                # nonblock: another daemon may have put a pipe in its place
+                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 self._descriptor = os.open(self.path, flags, 0o600)
             os.utime(self._descriptor)
 

@@ -6,12 +6,16 @@ import os
 import time
 from pathlib import Path
 
+from insula.emperor.errors import KernelError
+from insula.emperor.kernel.beneath import hold
 from insula.emperor.settings import Paths
 from insula.vassals.errors import InvalidValue
 from insula.vassals.report import StepState, TraceEvent
 
 KEPT_LINES = 400
 _CUT_AT_BYTES = 128 * 1024
+# More than any writer keeps; the dominator's file is not root's, and root reads it.
+_READ_BYTES = 4 * 1024 * 1024
 
 
 class Trace:
@@ -68,9 +72,11 @@ def read(paths: Paths, uid: int) -> list[TraceEvent]:
     """All steps that any writer kept for a container, in the order of their times."""
     events: list[TraceEvent] = []
     for writer in ("configurator", "boot", "dominator"):
+        path = paths.trace(writer, uid)
         try:
-            text = paths.trace(writer, uid).read_text()
-        except FileNotFoundError:
+            with hold(path.parent) as directory:
+                text = directory.read(path.name, _READ_BYTES).decode()
+        except KernelError:
             continue
         events += [event for line in text.splitlines() if (event := _event(line))]
     return sorted(events, key=lambda event: event.at)

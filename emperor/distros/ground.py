@@ -5,12 +5,14 @@ stands: it is written last, and container.ini includes it at each boot.
 """
 
 import re
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from insula.emperor.distros import builds
 from insula.emperor.distros.builds import Build
+from insula.emperor.errors import KernelError
 from insula.emperor.kernel.beneath import read_in_root
 from insula.emperor.settings import Node, Paths
 from insula.vassals import names
@@ -22,7 +24,9 @@ ENVIRONMENT = "environment"
 FILES = ("passwd", "group", "localtime", "timezone", ENVIRONMENT)
 _ACCOUNTS_BYTES = 1 << 20
 _ZONE_BYTES = 1 << 16
-_ARCHIVE_BYTES = 1 << 30
+# locale/locarchive.h of glibc: fourteen numbers of 32 bits, then tables at the places they name.
+_ARCHIVE_HEADER, _ARCHIVE_MAGIC = struct.Struct("=14I"), 0xDE020109
+_ARCHIVE_NAMES_BYTES = 1 << 20
 _BUILT_IN_LOCALES = ("C", "POSIX", "C.UTF-8")
 # tzfile(5), version 2: no transitions, one kind of local time, "UTC".
 _UTC_PART = b"TZif2" + bytes(15 + 16) + b"\0\0\0\x01\0\0\0\x04" + bytes(6) + b"UTC\0"
@@ -91,17 +95,20 @@ def ground_of(node: Node, spec: ContainerSpec, *, boots: bool, is_held: bool) ->
 
 
 def look(paths: Paths, build: Build, spec: ContainerSpec) -> Ground | None:
-    """Read what a container needs to know of a build; None when it is not whole."""
+    """Read what a container needs to know of a build; None when it is not whole or unreadable."""
     tree, known = build.tree(paths), (spec.timezone, spec.locale)
-    # A build never changes, so what was read of it stays true.
-    return _seen(build, tree, *known) if build.number else _look(build, tree, *known)
+    # A build never changes, so what was read of it stays true; what failed may go well next time.
+    try:
+        return _seen(build, tree, *known) if build.number else _look(build, tree, *known)
+    except (KernelError, OSError):
+        return None
 
 
-def _look(build: Build, tree: Path, timezone: str, locale: str) -> Ground | None:
+def _look(build: Build, tree: Path, timezone: str, locale: str) -> Ground:
     passwd = read_in_root(tree, "etc/passwd", _ACCOUNTS_BYTES)
     group = read_in_root(tree, "etc/group", _ACCOUNTS_BYTES)
     if passwd is None or group is None:
-        return None
+        raise KernelError(f"{tree} has no accounts")
     zone = read_in_root(tree, f"usr/share/zoneinfo/{timezone}", _ZONE_BYTES)
     places = (tree / "etc/localtime", tree / "etc/timezone")
     return Ground(
@@ -129,8 +136,20 @@ def _has_locale(tree: Path, locale: str) -> bool:
     place = f"usr/lib/locale/{wanted}/LC_IDENTIFICATION"
     if read_in_root(tree, place, 1) is not None:
         return True
-    archive = read_in_root(tree, "usr/lib/locale/locale-archive", _ARCHIVE_BYTES)
-    return archive is not None and b"\0" + wanted.encode() + b"\0" in archive
+    return b"\0" + wanted.encode() + b"\0" in b"\0" + _archived_names(tree) + b"\0"
+
+
+def _archived_names(tree: Path) -> bytes:
+    """The names of the locales in glibc's archive, which itself may be hundreds of megabytes."""
+    place = "usr/lib/locale/locale-archive"
+    header = read_in_root(tree, place, _ARCHIVE_HEADER.size) or b""
+    if len(header) < _ARCHIVE_HEADER.size:
+        return b""
+    magic, _, _, _, _, names_offset, names_used, *_ = _ARCHIVE_HEADER.unpack(header)
+    if magic != _ARCHIVE_MAGIC:
+        return b""
+    limit = min(names_used, _ARCHIVE_NAMES_BYTES)
+    return read_in_root(tree, place, limit, offset=names_offset) or b""
 
 
 def remark(spec: ContainerSpec, ground: Ground) -> str:

@@ -1,7 +1,5 @@
 """Watches a container through a boot: on which build it runs, and that its domains are back."""
 
-import os
-import stat
 import time
 from pathlib import Path
 
@@ -9,7 +7,7 @@ from insula.emperor.daemon import trace
 from insula.emperor.distros.builds import Build
 from insula.emperor.errors import KernelError
 from insula.emperor.kernel import cgroup
-from insula.emperor.kernel.beneath import open_beneath
+from insula.emperor.kernel.beneath import hold
 from insula.emperor.settings import Node
 from insula.emperor.statistics import subscriptions_of
 from insula.vassals.spec import ContainerSpec
@@ -86,20 +84,10 @@ def _missing(
 def last_lines(node: Node, uid: int) -> list[str]:
     """The end of a container's own log, made printable; root follows no link to it."""
     try:
-        home = os.open(node.paths.containers / str(uid) / "home", os.O_PATH | os.O_DIRECTORY)
-    except OSError:
+        with hold(node.paths.containers, str(uid)) as container:
+            data = container.read_end("home/logs/emperor.log", _LOG_BYTES, owner=uid)
+    except (KernelError, OSError):
         return []
-    try:
-        fd = open_beneath(home, "logs/emperor.log", os.O_RDONLY | os.O_NONBLOCK)
-    except KernelError:
-        return []
-    finally:
-        os.close(home)
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            return []
-        file.seek(max(0, found.st_size - _LOG_BYTES))
-        text = file.read(_LOG_BYTES).decode(errors="replace")
+    text = data.decode(errors="replace")
     plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     return plain.splitlines()[-_LOG_LINES:]

@@ -4,6 +4,7 @@ A container's group is ``<base>/<customer>/<uid>``: the level between lets a cus
 over all its containers.
 """
 
+import mmap
 import os
 import re
 import signal
@@ -14,15 +15,19 @@ from pathlib import Path
 from typing import Literal
 
 from insula.emperor.errors import KernelError
-from insula.emperor.kernel import process
+from insula.emperor.kernel import process, shares
 
 ROOT = Path("/sys/fs/cgroup")
+LEAF = "platform"
 V1_CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "blkio", "freezer")
 V1_NEEDED = ("memory", "cpu", "pids")
 V2_NEEDED = ("memory", "cpu", "pids")
 PERIOD_MICROSECONDS = 100_000
 REAP_SECONDS = 5.0
 _UNLIMITED = 1 << 62
+# v1 counts what TCP holds for unread sockets beside the memory limit, and has no limit for it: one
+# container could take all that the machine's TCP may use. A part of the memory limit is plenty.
+_TCP_LIMIT, _TCP_PART = "memory.kmem.tcp.limit_in_bytes", 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +60,12 @@ class Cgroups:
         for base in self.bases:
             if self.version == 2:
                 _clear_for_children(base.parent)
-                _hand_down(base.parent)
+                hand_down(base.parent)
+                shares.weigh(base.parent / LEAF, shares.PLATFORM)
             _make(base)
+            shares.weigh(base, shares.CONTAINERS)
             if self.version == 2:
-                _hand_down(base)
+                hand_down(base)
 
     def ensure(self, customer_id: int, uid: int) -> None:
         """Make the container's group in every hierarchy; it has no limits yet."""
@@ -66,8 +73,10 @@ class Cgroups:
             if not directory.is_dir():
                 _make(directory.parent)
                 if self.version == 2:
-                    _hand_down(directory.parent)
+                    hand_down(directory.parent)
                 _make(directory)
+            if customer_id == shares.API_CUSTOMER:
+                shares.weigh(directory.parent, shares.API)
 
     def limit(self, customer_id: int, uid: int, limits: Limits) -> None:
         """Set the limits of a running or coming container at once. Raises KernelError."""
@@ -211,7 +220,7 @@ def _clear_for_children(unit: Path) -> None:
     # so the unit's own processes step into a leaf beside the containers.
     if not unit.name.endswith(".service"):
         return
-    leaf = unit / "platform"
+    leaf = unit / LEAF
     _make(leaf)
     for pid in _pids_in(unit):
         try:
@@ -220,7 +229,8 @@ def _clear_for_children(unit: Path) -> None:
             continue
 
 
-def _hand_down(directory: Path) -> None:
+def hand_down(directory: Path) -> None:
+    """Let a v2 group's children have the controllers that we use. Raises KernelError."""
     path = directory / "cgroup.subtree_control"
     enabled = path.read_text().split()
     offered = (directory / "cgroup.controllers").read_text().split()
@@ -245,10 +255,18 @@ def _limit_v1(groups: tuple[Path, ...], limits: Limits) -> None:
     grows = limits.memory_bytes > int(memory.read_text())
     for path in reversed(both) if grows else both:
         _set(path, str(limits.memory_bytes))
+    tcp = memory.with_name(_TCP_LIMIT)
+    if tcp.exists():
+        _set(tcp, str(_tcp_bytes(limits)))
     cpu = _with(groups, "cpu.cfs_quota_us")
     _set(cpu.with_name("cpu.cfs_period_us"), str(PERIOD_MICROSECONDS))
     _set(cpu, str(limits.cpu_quota_microseconds))
     _set(_with(groups, "pids.max"), str(limits.pids_max))
+
+
+def _tcp_bytes(limits: Limits) -> int:
+    """A whole number of pages, as the kernel would round it."""
+    return limits.memory_bytes // _TCP_PART // mmap.PAGESIZE * mmap.PAGESIZE
 
 
 def _limits_v2(group: Path) -> Limits:
@@ -266,9 +284,12 @@ def _limits_v1(groups: tuple[Path, ...]) -> Limits | None:
     cpu = _with(groups, "cpu.cfs_quota_us")
     memory = _with(groups, "memory.limit_in_bytes")
     swap = memory.with_name("memory.memsw.limit_in_bytes")
-    # The larger of both: whoever was killed between them has not set the limit yet.
+    tcp = memory.with_name(_TCP_LIMIT)
+    # The largest: whoever was killed between them has not set the limit yet.
+    found = [_number(p.read_text()) for p in (memory, swap) if p.exists()]
+    found += [_number(tcp.read_text()) * _TCP_PART] if tcp.exists() else []
     return Limits(
-        memory_bytes=max(_number(p.read_text()) for p in (memory, swap) if p.exists()),
+        memory_bytes=max(found),
         cpu_percent=_percent(cpu.read_text(), cpu.with_name("cpu.cfs_period_us").read_text()),
         pids_max=_number(_with(groups, "pids.max").read_text()),
     )

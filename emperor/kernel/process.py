@@ -1,8 +1,9 @@
-"""Processes as /proc shows them: which one is a container's first, and since when it runs."""
+"""Processes as /proc shows them: a container's first one, how old one is, the children of one."""
 
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -23,6 +24,37 @@ def first_of(pids: Iterable[int], proc: Path = PROC) -> int | None:
         if alive and len(numbers) > 1 and numbers[-1] == "1":
             return pid
     return None
+
+
+class Children:
+    """The children of a process, asked for again and again."""
+
+    def __init__(self, proc: Path = PROC) -> None:
+        self._proc = proc
+        self._parents: dict[str, str] = {}
+
+    def of(self, pid: int) -> tuple[int, ...]:
+        """Sorted; raises OSError when there is no such process."""
+        task = self._proc / str(pid) / "task" / str(pid)
+        try:
+            listed = (task / "children").read_text().split()
+        except FileNotFoundError:
+            # A kernel without CONFIG_PROC_CHILDREN keeps no list; Debian's and Ubuntu's do.
+            task.stat()
+            listed = self._search(str(pid))
+        return tuple(sorted(int(word) for word in listed))
+
+    def _search(self, parent: str) -> list[str]:
+        """Look at each process once: its parent changes only when that one ends."""
+        there = {name for name in os.listdir(self._proc) if name.isdecimal()}
+        for gone in self._parents.keys() - there:
+            del self._parents[gone]
+        for pid in there - self._parents.keys():
+            # proc(5): the name may hold anything; the 2nd field after its bracket is the parent
+            with suppress(OSError):
+                stat = (self._proc / pid / "stat").read_text(errors="replace")
+                self._parents[pid] = stat.rpartition(")")[2].split()[1]
+        return [pid for pid, found in self._parents.items() if found == parent]
 
 
 def started_at(pid: int, proc: Path = PROC) -> float:

@@ -21,7 +21,7 @@ ALLOWED = {
         symlinkat readlink readlinkat chmod fchmod fchmodat fchmodat2 chown fchown lchown
         fchownat umask utime utimes utimensat futimesat mknod mknodat truncate ftruncate
         fallocate getdents getdents64 getcwd chdir fchdir statfs fstatfs fsync fdatasync sync
-        syncfs sync_file_range readahead fadvise64 flock fcntl dup dup2 dup3 close_range
+        syncfs sync_file_range readahead fadvise64 flock dup dup2 dup3 close_range
         copy_file_range sendfile splice tee vmsplice setxattr lsetxattr fsetxattr getxattr
         lgetxattr fgetxattr listxattr llistxattr flistxattr removexattr lremovexattr
         fremovexattr setxattrat getxattrat listxattrat removexattrat inotify_init inotify_init1
@@ -63,7 +63,7 @@ ALLOWED = {
     "what 32-bit programs call instead": """
         waitpid nice sigaction sigreturn sigprocmask sigpending sigsuspend sgetmask ssetmask
         signal readdir _llseek _newselect ugetrlimit mmap2 truncate64 ftruncate64 stat64
-        lstat64 fstat64 fstatat64 statfs64 fstatfs64 fadvise64_64 fcntl64 sendfile64 ipc
+        lstat64 fstat64 fstatat64 statfs64 fstatfs64 fadvise64_64 sendfile64 ipc
         lchown32 getuid32 getgid32 geteuid32 getegid32 setreuid32 setregid32 getgroups32
         setgroups32 fchown32 setresuid32 getresuid32 setresgid32 getresgid32 chown32 setuid32
         setgid32 setfsuid32 setfsgid32 oldstat oldfstat oldlstat olduname oldolduname
@@ -109,6 +109,10 @@ _TERMINAL_IOCTLS = (0x5412, 0x541C, 0x5423)
 # btrfs: a subvolume of a customer's own counts for nobody before Linux 6.7. SNAP_CREATE,
 # SUBVOL_CREATE and the second form of each.
 _SUBVOLUME_IOCTLS = (0x50009401, 0x5000940E, 0x50009417, 0x50009418)
+
+# fcntl(2): a lease on a file of one's own, and since Linux 6.19 on a directory, lets root wait for
+# 45 s that opens it.
+_LEASES = (1024, 1040)
 
 # personality(2): a question, Linux, and its harmless bits: 32 bit, old version number, addresses
 # not randomized (gdb and setarch -R). Others make memory executable or page 0 usable.
@@ -162,6 +166,8 @@ CHECKED: dict[str, Callable[[], Tree]] = {
     "ioctl": lambda: is_one_of(
         ARGUMENT[1], _TERMINAL_IOCTLS + _SUBVOLUME_IOCTLS, _EPERM, ALLOW
     ),
+    "fcntl": lambda: is_one_of(ARGUMENT[1], _LEASES, _EPERM, ALLOW),
+    "fcntl64": lambda: is_one_of(ARGUMENT[1], _LEASES, _EPERM, ALLOW),
     "personality": lambda: is_one_of(
         ARGUMENT[0], (_QUESTION,), ALLOW,
         has_bits(ARGUMENT[0], 0xFFFFFFFF ^ _HARMLESS_PERSONALITY, _EPERM, ALLOW),

@@ -1,10 +1,12 @@
 """The btrfs storage driver: a subvolume and a quota group a container, snapshots for distros."""
 
+import errno
 import os
-from collections.abc import Iterator
+import stat
 from pathlib import Path
 
 from insula.emperor.errors import StorageError
+from insula.emperor.kernel.beneath import hold, open_beneath
 from insula.emperor.settings import Paths
 from insula.emperor.storage import ioctl, layout, pool
 
@@ -74,26 +76,10 @@ class BtrfsStorage:
         ioctl.set_readonly(tree, readonly=True)
 
     def delete_tree(self, tree: Path) -> None:
-        if not tree.exists():
+        if not tree.parent.is_dir() or not os.path.lexists(tree):
             return
-        if not _is_subvolume(tree):
-            layout.remove_tree(tree)
-            return
-        try:
-            for parent, name in _nested(tree):
-                try:
-                    _destroy(parent, name)
-                finally:
-                    os.close(parent)
-        except RecursionError:
-            # fwalk ends at Python's limit; rmdir(2) deletes emptied subvolumes as well (Linux 4.18)
-            layout.remove_tree(tree)
-            return
-        parent = os.open(tree.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            _destroy(parent, tree.name)
-        finally:
-            os.close(parent)
+        if not _is_subvolume(tree) or not _destroy(tree):
+            layout.remove_tree(tree, entered=_open_for_writing)
 
     def _join_group(self, subvolume: Path, uid: int) -> None:
         group = ioctl.group_of(uid)
@@ -101,45 +87,40 @@ class BtrfsStorage:
         ioctl.assign(self.paths.pool, ioctl.subvolume_id(subvolume), group)
 
     def _groups(self) -> dict[int, tuple[int, int | None]]:
-        groups = read_groups(pool.quota_table(self.paths.pool))
-        return {uid: value for uid, value in groups.items() if self.has_container(uid)}
-
-
-def read_groups(table: str) -> dict[int, tuple[int, int | None]]:
-    """uid -> (used, limit) from the output of ``btrfs qgroup show --raw -r``."""
-    found: dict[int, tuple[int, int | None]] = {}
-    for line in table.splitlines():
-        words = line.split()
-        if len(words) >= 4 and words[0].startswith("1/") and words[0][2:].isdecimal():
-            limit = int(words[3]) if words[3].isdecimal() else None
-            found[int(words[0][2:])] = (int(words[1]), limit)
-    return found
+        found = {
+            ioctl.uid_of(group): value for group, value in ioctl.groups(self.paths.pool).items()
+        }
+        return {
+            uid: value
+            for uid, value in found.items()
+            if uid is not None and self.has_container(uid)
+        }
 
 
 def _is_subvolume(path: Path) -> bool:
-    return os.lstat(path).st_ino == ioctl.SUBVOLUME_INODE and path.is_dir()
+    found = os.lstat(path)
+    return found.st_ino == ioctl.SUBVOLUME_INODE and stat.S_ISDIR(found.st_mode)
 
 
-def _nested(tree: Path) -> Iterator[tuple[int, str]]:
-    """The subvolumes that a customer made inside, deepest first: (descriptor of parent, name)."""
-    top = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        # fwalk opens each directory by descriptor and without following links.
-        for _, names, _, parent in os.fwalk(".", topdown=False, dir_fd=top):
-            for name in names:
-                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                if found.st_ino == ioctl.SUBVOLUME_INODE:
-                    yield os.dup(parent), name
-    finally:
-        os.close(top)
+def _destroy(tree: Path) -> bool:
+    """Delete a subvolume at once; False when it holds another one, which must go first."""
+    with hold(tree.parent) as above:
+        fd = open_beneath(above.fd, tree.name, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _open_for_writing(fd)
+        finally:
+            os.close(fd)
+        try:
+            ioctl.destroy_subvolume(above.fd, tree.name)
+        except StorageError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno != errno.ENOTEMPTY:
+                raise
+            return False
+    return True
 
 
-def _destroy(parent: int, name: str) -> None:
+def _open_for_writing(directory: int) -> None:
     # A read-only subvolume cannot lose what is in it, nor be deleted by its owner.
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    fd = os.open(name, flags, dir_fd=parent)
-    try:
-        ioctl.set_readonly(fd, readonly=False)
-    finally:
-        os.close(fd)
-    ioctl.destroy_subvolume(parent, name)
+    if os.fstat(directory).st_ino == ioctl.SUBVOLUME_INODE:
+        ioctl.set_readonly(directory, readonly=False)

@@ -69,14 +69,19 @@ def unbacked_bytes(image: Path) -> int:
     return missing if missing > 1024 * 1024 else 0
 
 
-def run(arguments: list[str], about: str, hint: str) -> str:
-    """Run one of the machine's programs. Raises StorageError."""
+def run(arguments: list[str], about: str, hint: str, *, seconds: float = 120) -> str:
+    """Run one of the machine's programs, for so long at most. Raises StorageError."""
     program = shutil.which(arguments[0], path=_PATH)
     if program is None:
         raise StorageError(f"{about}: {arguments[0]} is not installed", hint)
-    done = subprocess.run(
-        [program, *arguments[1:]], capture_output=True, text=True, timeout=120, check=False
-    )
+    try:
+        done = subprocess.run(
+            [program, *arguments[1:]], capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StorageError(
+            f"{about}: not done within {seconds:.0f} s", "the disk is slow: wait, then try again"
+        ) from error
     if done.returncode != 0:
         raise StorageError(f"{about}: {done.stderr.strip()[:300]}", hint)
     return done.stdout

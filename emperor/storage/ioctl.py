@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from insula.emperor.errors import StorageError
@@ -15,6 +16,11 @@ _QUOTA_ENABLE = 1
 _QUOTA_ENABLE_SIMPLE = 4
 _LIMIT_REFERENCED = 1
 _READONLY = 2
+# the tree of quotas, and the kinds of its items (linux/btrfs_tree.h)
+_QUOTA_TREE, _GROUP_INFO, _GROUP_LIMIT = 8, 242, 244
+_SEARCH, _HEADER = struct.Struct("=7Q4I4QQ"), struct.Struct("=3Q2I")
+_SEARCH_BYTES = 1 << 16
+_MOST = (1 << 64) - 1
 
 
 def _number(direction: int, number: int, size: int) -> int:
@@ -23,6 +29,7 @@ def _number(direction: int, number: int, size: int) -> int:
 
 _SUBVOL_CREATE = _number(_WRITE, 14, 4096)
 _SNAP_DESTROY = _number(_WRITE, 15, 4096)
+_TREE_SEARCH_V2 = _number(_BOTH, 17, 112)
 _INO_LOOKUP = _number(_BOTH, 18, 4096)
 _SNAP_CREATE_V2 = _number(_WRITE, 23, 4096)
 _SUBVOL_GETFLAGS = _number(_READ, 25, 8)
@@ -103,9 +110,52 @@ def enable_quota(pool: Path) -> None:
         _call(pool, _QUOTA_CTL, struct.pack("2Q", _QUOTA_ENABLE, 0), f"enabling quotas of {pool}")
 
 
+def groups(pool: Path) -> dict[int, tuple[int, int | None]]:
+    """(bytes used, limit) of each quota group, as of the last commit (seconds ago at most).
+
+    From the kernel, not from the words of a program: those show names that customers chose.
+    """
+    used: dict[int, int] = {}
+    limits: dict[int, int] = {}
+    for kind, group, data in _quota_items(pool):
+        if kind == _GROUP_INFO and len(data) >= 16:
+            used[group] = struct.unpack_from("<8xQ", data)[0]
+        elif kind == _GROUP_LIMIT and len(data) >= 16:
+            flags, limit_bytes = struct.unpack_from("<2Q", data)
+            if flags & _LIMIT_REFERENCED and limit_bytes != _MOST:
+                limits[group] = limit_bytes
+    return {group: (value, limits.get(group)) for group, value in used.items()}
+
+
+def _quota_items(pool: Path) -> Iterator[tuple[int, int, bytes]]:
+    kind, offset = _GROUP_INFO, 0
+    while True:
+        head = _SEARCH.pack(
+            _QUOTA_TREE, 0, 0, offset, _MOST, 0, _MOST, kind, _GROUP_LIMIT, 1 << 20, 0, 0, 0, 0, 0,
+            _SEARCH_BYTES,
+        )  # fmt: skip
+        about = f"reading the quotas of {pool}"
+        answer = _call(pool, _TREE_SEARCH_V2, head + bytes(_SEARCH_BYTES), about)
+        count = _SEARCH.unpack_from(answer)[9]
+        if count == 0:
+            return
+        place = _SEARCH.size
+        for _ in range(count):
+            _, _, offset, kind, length = _HEADER.unpack_from(answer, place)
+            place += _HEADER.size
+            yield kind, offset, bytes(answer[place : place + length])
+            place += length
+        offset += 1
+
+
 def group_of(uid: int) -> int:
     """A container's quota group is ``1/<uid>``: level 1, so that it spans nested subvolumes."""
     return 1 << 48 | uid
+
+
+def uid_of(group: int) -> int | None:
+    """Whose group it is; None for a group that is no container's."""
+    return group & 0xFFFFFFFF if group >> 48 == 1 else None
 
 
 def create_group(pool: Path, group: int) -> None:

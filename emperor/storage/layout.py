@@ -1,11 +1,11 @@
 """The directories of a container in the pool, with the rights each one needs."""
 
 import os
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from insula.emperor.errors import StorageError
-from insula.emperor.kernel.beneath import make_directory
+from insula.emperor.errors import KernelError, StorageError
+from insula.emperor.kernel.beneath import hold
 from insula.emperor.settings import ROUTER_UID, Paths
 
 # The router passes through to the sockets; nobody but root lists who is there.
@@ -22,19 +22,16 @@ def prepare_pool(paths: Paths) -> None:
 
 def fill(container: Path, uid: int) -> None:
     """Make home, tmp and sockets in a container's new directory, which is still root's alone."""
-    directory = os.open(container, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        os.fchown(directory, 0, 0)
-        os.fchmod(directory, 0o711)
-        make_directory(directory, "home", mode=0o700, uid=0, gid=0)
+    with hold(container) as held:
+        os.fchown(held.fd, 0, 0)
+        os.fchmod(held.fd, 0o711)
+        held.make_directory("home", mode=0o700, uid=0, gid=0)
         for name, mode in (("vassals", 0o755), ("logs", 0o755), (".ssh", 0o700)):
-            make_directory(directory, f"home/{name}", mode=mode, uid=uid, gid=uid)
-        make_directory(directory, "home", mode=0o750, uid=uid, gid=uid)
-        make_directory(directory, "tmp", mode=0o1777, uid=uid, gid=uid)
+            held.make_directory(f"home/{name}", mode=mode, uid=uid, gid=uid)
+        held.make_directory("home", mode=0o750, uid=uid, gid=uid)
+        held.make_directory("tmp", mode=0o1777, uid=uid, gid=uid)
         # The group keeps its bit, so each socket made here is the router's to open.
-        make_directory(directory, "sockets", mode=0o2730, uid=uid, gid=ROUTER_UID)
-    finally:
-        os.close(directory)
+        held.make_directory("sockets", mode=0o2730, uid=uid, gid=ROUTER_UID)
 
 
 def unfinished(paths: Paths, uid: int) -> Path:
@@ -50,17 +47,20 @@ def aside(paths: Paths, uid: int, at: float) -> Path:
     return path
 
 
-def remove_tree(tree: Path) -> None:
+def remove_tree(tree: Path, *, entered: Callable[[int], None] | None = None) -> None:
     """Delete a tree that nobody uses any more, as deep as a customer made it.
 
-    rm(1) walks by descriptors and follows no link; Python's rmtree ends at its recursion limit,
-    which a customer's nested directories reach. Raises StorageError.
+    What is not there counts as deleted. Raises StorageError.
     """
-    command = ["rm", "-rf", "--", str(tree)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()[-1:]
-        raise StorageError(f"deleting {tree}: {' '.join(reason)[:300]}", "look at it by hand")
+    if not tree.parent.is_dir():
+        return
+    try:
+        with hold(tree.parent) as above:
+            above.remove(tree.name, entered=entered)
+    except KernelError as error:
+        raise StorageError(
+            f"deleting {tree}: {error.message}", error.hint or "look at it by hand"
+        ) from error
 
 
 def check_free(path: Path, wanted_bytes: int) -> int:

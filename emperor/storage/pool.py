@@ -11,6 +11,8 @@ from insula.emperor.settings import Paths
 from insula.emperor.storage import image
 from insula.emperor.storage.image import run
 
+# umount(8) ends when all that was written to the pool is on the disk: minutes on a busy one.
+UNMOUNT_SECONDS = 600.0
 # How long the kernel may take to let go of an unmounted pool.
 HELD_SECONDS = 10.0
 
@@ -30,14 +32,14 @@ def _mount_image(paths: Paths, pool_bytes: int) -> None:
         image.make(paths, pool_bytes)
     # A reserved image keeps what is deleted in it, a sparse one gives it back to the disk.
     discard = "nodiscard" if image.reserve(paths.pool_image) else "discard=async"
-    # nosuid: no container needs a set-uid file, and none may bring one into the host's view.
+    # No container needs a set-uid file or a device, and none may bring one into the host's view.
     run(
         [
             "mount",
             "-t",
             "btrfs",
             "-o",
-            f"loop,noatime,nosuid,{discard}",
+            f"loop,noatime,nosuid,nodev,{discard}",
             str(paths.pool_image),
             str(paths.pool),
         ],
@@ -68,6 +70,7 @@ def unmount(paths: Paths) -> None:
             ["umount", str(paths.pool)],
             f"unmounting {paths.pool}",
             "a process still works in it: stop the containers first",
+            seconds=UNMOUNT_SECONDS,
         )
     # The last process of a mount namespace may be gone before the kernel has let go of its mounts.
     deadline = time.monotonic() + HELD_SECONDS
@@ -96,12 +99,3 @@ def file_system_of(path: Path) -> str:
     """The type of the file system on which ``path`` lies."""
     points = mounts.points()
     return points[next(item for item in (path, *path.parents) if item in points)]
-
-
-def quota_table(pool: Path) -> str:
-    """What ``btrfs qgroup show`` prints: numbers in bytes, with the limits."""
-    return run(
-        ["btrfs", "qgroup", "show", "--raw", "-r", str(pool)],
-        f"reading the quotas of {pool}",
-        "apt install btrfs-progs",
-    )

@@ -70,8 +70,9 @@ def add_account(node: Node, uid: int) -> None:
     paths = node.paths
     for directory in (paths.containers / str(uid), paths.container_files(uid)):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    paths.home(uid).mkdir(mode=0o755)
-    os.chown(paths.home(uid), uid, uid)
+    home = paths.containers / str(uid) / "home"
+    home.mkdir(mode=0o755)
+    os.chown(home, uid, uid)
     line = f"{uid}:x:{uid}:{uid}::/containers/{uid}:/bin/bash\n"
     for place in (paths.extrausers, paths.container_files(uid)):
         (place / "passwd").write_text(f"root:x:0:0:root:/root:/bin/sh\n{line}")
@@ -92,8 +93,9 @@ def container(node: Node, uid: int, *, booting: bool = False) -> Iterator[Contai
     node.paths.cgroups(uid).write_text("".join(f"{cgroup}\n" for cgroup in cgroups))
     top = node.paths.run / "roots" / str(uid)
     top.mkdir(parents=True)
+    home = node.paths.containers / str(uid) / "home"
     order = {
-        "uid": uid, "top": str(top), "home": str(node.paths.home(uid)), "booting": booting,
+        "uid": uid, "top": str(top), "home": str(home), "booting": booting,
         "files": str(node.paths.container_files(uid)), "cgroups": [str(item) for item in cgroups],
     }  # fmt: skip
     outer = subprocess.Popen(

@@ -21,9 +21,11 @@ from typing import TypeVar
 
 from insula.emperor import credentials, prepare, rundir, uwsgi_build
 from insula.emperor.kernel import libc, privileges
+from insula.emperor.kernel.process import Children
 from insula.emperor.settings import DOMINATOR_UID, ROUTER_UID, Node, NodeSettings, Paths
 from insula.emperor.storage import layout
 from insula.vassals import identity
+from tests import places
 from tests.kernel.announcing import FakeFeed
 
 ROOT = Path("/tmp/insula-routed-node")
@@ -112,7 +114,7 @@ class RoutedNode:
 
     def app(self, name: str, uid: int, *, address: str = "") -> int:
         """An app of ours without a language: each answer's X-Who says what reached it."""
-        where = address or str(self.paths.sockets(uid) / f"{name}.sock")
+        where = address or str(places.sockets(self.paths, uid) / f"{name}.sock")
         who = (
             f"app={name} host=${{HTTP_HOST}} proto=${{HTTP_X_FORWARDED_PROTO}} "
             "for=${HTTP_X_FORWARDED_FOR} real=${HTTP_X_REAL_IP} std=${HTTP_FORWARDED} "
@@ -234,9 +236,9 @@ def _anchor() -> Iterator[int]:
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: privileges.end_with_parent(signal.SIGKILL),
     )
-    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+    children = Children()
     try:
-        pid = int(eventually(children.read_text))
+        (pid,) = eventually(lambda: children.of(outer.pid))
         # by then it has the /proc of its own namespace
         eventually(lambda: Path(f"/proc/{pid}/comm").read_text() == "sh\n")
         yield pid

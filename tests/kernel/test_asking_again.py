@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from insula.emperor.settings import ROUTER_UID
+from tests import places
 from tests.kernel.asking import Answer, announce, ask, everywhere, exchange, raw
 from tests.kernel.routed_node import ROOT, RoutedNode, eventually, routed_node
 from tests.patience import BUSY
@@ -46,13 +47,13 @@ class Faltering:
         announce(self.routed, DOMAIN, self.name, UID, leave=True)
         if self.routed.is_alive(self.pid):
             self.routed.kill(self.pid)
-        (self.routed.paths.sockets(UID) / f"{self.name}.sock").unlink(missing_ok=True)
+        (places.sockets(self.routed.paths, UID) / f"{self.name}.sock").unlink(missing_ok=True)
 
 
 def _falter(routed: RoutedNode, mode: str, failures: int) -> Faltering:
     name = f"falter{next(_numbers)}"
     program = Path(__file__).parent / "faltering_app.py"
-    path = routed.paths.sockets(UID) / f"{name}.sock"
+    path = places.sockets(routed.paths, UID) / f"{name}.sock"
     log = ROOT / f"{name}.did"
     pid = routed.start(
         name, sys.executable, program, name, path, UID, ROUTER_UID, log, mode, failures

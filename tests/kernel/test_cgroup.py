@@ -50,6 +50,23 @@ def test_limits_change_in_both_directions(cgroups: Cgroups, memory_bytes: int) -
     assert cgroups.limits(7, 30001) == changed
 
 
+def test_what_tcp_holds_has_a_part_of_the_memory_limit_on_v1(cgroups: Cgroups) -> None:
+    if cgroups.version == 2:
+        pytest.skip("v2 counts it in the memory limit")
+    cgroups.limit(7, 30001, LIMITS)
+    path = next(
+        group / "memory.kmem.tcp.limit_in_bytes"
+        for group in cgroups.directories(7, 30001)
+        if (group / "memory.limit_in_bytes").exists()
+    )
+    assert int(path.read_text()) == LIMITS.memory_bytes // 4
+    # A group of an older release has no such limit: it counts as not limited yet.
+    path.write_text("-1")
+    assert cgroups.limits(7, 30001) != LIMITS
+    cgroups.limit(7, 30001, LIMITS)
+    assert cgroups.limits(7, 30001) == LIMITS
+
+
 def test_reaping_kills_all_and_the_group_can_go(cgroups: Cgroups) -> None:
     cgroups.limit(7, 30001, LIMITS)
     children = [child_in(cgroups) for _ in range(3)]

@@ -27,6 +27,7 @@ from insula.emperor.settings import DOMINATOR_UID, ROUTER_UID, Node
 from insula.vassals import spec as contract
 from insula.vassals.render import Vassal, vassal_file
 from insula.vassals.report import ContainerReport, NodeReport
+from tests import places
 from tests.kernel.machine import add_distro, empty_state, fresh_node
 from tests.patience import BUSY
 
@@ -174,11 +175,11 @@ def test_a_container_of_the_feed_gets_all_that_its_boot_needs(node: Node, api: A
     api.say(5, spec)
     assert run_once(node) == 0
     paths, kernel = node.paths, kernel_of(node)
-    assert rights(paths.home(30001)) == (0o750, 30001, 30001)
-    assert rights(paths.home(30001) / ".ssh") == (0o700, 30001, 30001)
-    assert rights(paths.tmp(30001)) == (0o1777, 30001, 30001)
-    assert rights(paths.sockets(30001)) == (0o2730, 30001, ROUTER_UID)
-    assert rights(paths.keys(30001) / "signing.pem") == (0o400, 30001, 30001)
+    assert rights(places.home(paths, 30001)) == (0o750, 30001, 30001)
+    assert rights(places.home(paths, 30001) / ".ssh") == (0o700, 30001, 30001)
+    assert rights(places.tmp(paths, 30001)) == (0o1777, 30001, 30001)
+    assert rights(places.sockets(paths, 30001)) == (0o2730, 30001, ROUTER_UID)
+    assert rights(paths.keys(30001) / "signing.pem") == (0o440, 0, 30001)
     assert rights(paths.subscribe(30001)) == (0o755, DOMINATOR_UID, DOMINATOR_UID)
     assert rights(paths.extrausers / "shadow") == (0o600, 0, 0)
     assert kernel.storage.limits() == {30001: 32 << 20}
@@ -213,7 +214,7 @@ def test_applying_twice_changes_nothing(node: Node, api: Api) -> None:
 def test_a_destroyed_container_leaves_its_home_aside_and_nothing_else(node: Node, api: Api) -> None:
     api.say(5, spec_of(node))
     run_once(node)
-    (node.paths.home(30001) / "kept").write_text("data")
+    (places.home(node.paths, 30001) / "kept").write_text("data")
     api.say(6, spec_of(node, revision=6, state="destroyed"))
     assert run_once(node) == 0
     kernel, paths = kernel_of(node), node.paths
@@ -260,7 +261,7 @@ def test_one_failing_container_does_not_stop_the_others(node: Node, api: Api) ->
     assert "insula distro build missing" in errors[30001]
     assert "grammar" in errors[30002]
     assert errors[30003] == ""
-    assert not node.paths.home(30002).exists()
+    assert not places.home(node.paths, 30002).exists()
     assert (node.paths.vassals / "30003.ini").exists()
     assert not (node.paths.vassals / "30002.ini").exists()
 

@@ -15,6 +15,7 @@ import pytest
 from insula.emperor.errors import KernelError
 from insula.emperor.kernel import namespaces
 from insula.emperor.settings import Node
+from tests import places
 from tests.kernel import little_container
 from tests.kernel.little_container import Container
 
@@ -85,7 +86,7 @@ def test_without_its_filter_a_container_is_not_entered(node: Node, box: Containe
     finally:
         node.paths.seccomp.write_bytes(program)
     assert "there is no system call filter" in done.stderr
-    assert not (node.paths.home(UID) / "here").exists()
+    assert not (places.home(node.paths, UID) / "here").exists()
 
 
 def test_nothing_of_the_operators_environment_or_files_comes_along(
@@ -213,7 +214,7 @@ def test_it_waits_without_any_right(node: Node, box: Container) -> None:
 
 
 def test_the_log_is_read_with_the_containers_own_rights(node: Node, box: Container) -> None:
-    logs = node.paths.home(UID) / "logs"
+    logs = places.home(node.paths, UID) / "logs"
     logs.mkdir()
     os.chown(logs, UID, UID)
     log = logs / "emperor.log"

@@ -18,6 +18,7 @@ import pytest
 
 from insula.dominator.table import Route
 from insula.emperor.settings import COLLECTOR_UID, DOMINATOR_UID, NODE_GID, ROUTER_UID
+from tests import places
 from tests.kernel.announcing import KEYS, private_pem, public_pem, send_as, signed
 from tests.kernel.asking import announce, ask, everywhere
 from tests.kernel.routed_node import ROOT, RoutedNode, eventually, routed_node
@@ -146,7 +147,7 @@ def test_a_packet_seen_twice_is_refused_and_a_leave_works_once(routed: RoutedNod
 
 
 def test_a_refused_app_is_told_why(routed: RoutedNode) -> None:
-    path = routed.paths.sockets(30002) / "told"
+    path = places.sockets(routed.paths, 30002) / "told"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(str(path))
         try:
@@ -161,7 +162,7 @@ def test_a_refused_app_is_told_why(routed: RoutedNode) -> None:
 
 def test_an_address_that_became_a_link_is_not_followed(routed: RoutedNode) -> None:
     """The gate sees a socket of the container, then its owner swaps it for the neighbour's."""
-    own = routed.paths.sockets(30002) / "swap.sock"
+    own = places.sockets(routed.paths, 30002) / "swap.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(own))
         os.chown(own, 30002, ROUTER_UID)
@@ -182,7 +183,7 @@ def test_a_stock_app_is_accepted_and_withdrawn_at_its_end(routed: RoutedNode) ->
     key.write_bytes(private_pem(2))
     os.chown(key, 30002, 30002)
     key.chmod(0o400)
-    sockets, subscribe = routed.paths.sockets(30002), routed.paths.subscribe(30002)
+    sockets, subscribe = places.sockets(routed.paths, 30002), routed.paths.subscribe(30002)
     script = f"""mount -t tmpfs tmpfs /run && cd /run && mkdir sockets subscribe keys &&
         mount --bind {sockets} sockets && mount --bind {subscribe} subscribe &&
         touch keys/signing.pem && mount --bind {key} keys/signing.pem &&

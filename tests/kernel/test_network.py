@@ -1,6 +1,7 @@
 """Container networks and the firewall as packets see them."""
 
 import os
+import secrets
 import socket
 import struct
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from insula.configurator.reconcile import kernel_of
+from insula.emperor.isolation.traps.starving import connections_of
 from insula.emperor.kernel import firewall, libc
 from insula.emperor.kernel.network import Network
 from insula.emperor.settings import Node
@@ -141,6 +143,47 @@ def test_a_container_that_takes_another_address_is_not_heard(network: Network, n
                 return False
 
     assert not inside(network, 30001, spoofed)
+
+
+def test_a_container_holds_so_many_connections_and_another_one_its_own(
+    network: Network, node: Node
+) -> None:
+    assert firewall.limit_connections(table=node.nft_table, prefix=node.link_prefix, most=8)
+
+    # the kernel remembers those of a run before this one for half a minute
+    target = f"198.51.100.{secrets.randbelow(250) + 1}"
+
+    def ask_many() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            for port in range(1, 33):
+                client.sendto(b"?", (target, port))
+        return True
+
+    for uid in (30001, 30002):
+        assert inside(network, uid, ask_many)
+    # The kernel counts a few less than there are while they come all at once.
+    found = [connections_of(str(network.address(uid)), target) for uid in (30000, 30001, 30002)]
+    assert found[0] == 0
+    assert all(8 <= count < 16 for count in found[1:])
+    # A second call keeps the table with what it has counted.
+    assert firewall.limit_connections(table=node.nft_table, prefix=node.link_prefix, most=1000)
+    assert inside(network, 30001, ask_many)
+    assert connections_of(str(network.address(30001)), target) < 24
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "168.63.129.16", "100.100.100.200"])
+def test_a_clouds_metadata_service_is_its_resolver_alone(network: Network, address: str) -> None:
+    def ask() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            for port in (80, 53, 32526):
+                client.sendto(b"?", (address, port))
+        return True
+
+    # What leaves the machine is followed, what was dropped is not. A run before this one leaves
+    # its own for half a minute.
+    count = connections_of(str(network.address(30001)), address)
+    assert inside(network, 30001, ask)
+    assert connections_of(str(network.address(30001)), address) == count + 1
 
 
 def test_a_container_has_no_ipv6(network: Network) -> None:

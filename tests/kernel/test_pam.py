@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import places
 from tests.kernel import little_container
 from tests.kernel.little_container import Container
 from tests.kernel.ssh_node import (
@@ -156,7 +157,7 @@ def test_files_travel_by_sftp_scp_and_the_old_scp(
     assert node.run("scp", "-O", str(source), f"{UID}@127.0.0.1:c").returncode == 0
     assert node.run("scp", f"{UID}@127.0.0.1:c", str(tmp_path / "back")).returncode == 0
     assert (tmp_path / "back").read_text() == "one line\n"
-    home = node.node.paths.home(UID)
+    home = places.home(node.node.paths, UID)
     assert {name: (home / name).stat().st_uid for name in "abc"} == dict.fromkeys("abc", UID)
 
 
@@ -225,7 +226,7 @@ def test_of_the_customers_own_list_only_the_beginning_of_a_plain_file_is_read(
 
 def test_nothing_of_a_login_is_written_through_the_home(node: SshNode, shared: Container) -> None:
     assert node.ssh("-tt", "true").returncode == 0
-    names = os.listdir(node.node.paths.home(UID))
+    names = os.listdir(places.home(node.node.paths, UID))
     assert not {"utmp", "wtmp", "lastlog"} & set(names)
 
 
@@ -386,7 +387,7 @@ def other_container(node: SshNode, uid: int, *, booting: bool = False) -> Iterat
     paths = node.node.paths
     keys = paths.ssh / "authorized_keys" / str(uid)
     names = {item: item.read_text() for item in paths.extrausers.iterdir()}
-    if not paths.home(uid).exists():
+    if not places.home(paths, uid).exists():
         little_container.add_account(node.node, uid)
     else:
         line = f"{uid}:x:{uid}:{uid}::/containers/{uid}:/bin/bash\n"

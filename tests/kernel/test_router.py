@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from insula.dominator import packet
+from tests import places
 from tests.kernel.asking import Answer, announce, ask, everywhere, exchange, raw
 from tests.kernel.routed_node import HTTPS, ROOT, RoutedNode, eventually, routed_node
 from tests.patience import BUSY
@@ -197,7 +198,7 @@ def test_pipelined_requests_do_not_cross_customers(routed: RoutedNode) -> None:
 
 def test_a_websocket_passes_end_to_end(routed: RoutedNode) -> None:
     script = Path(__file__).with_name("websocket_app.py")
-    path = routed.paths.sockets(30001) / "ws.sock"
+    path = places.sockets(routed.paths, 30001) / "ws.sock"
     routed.start("ws", "/usr/bin/python3", "-I", script, path, 30001)
     eventually(path.is_socket)
     announce(routed, "ws.wild.org", "ws", 30001)

@@ -9,9 +9,10 @@ import pytest
 from insula.configurator.reconcile import kernel_of
 from insula.emperor.errors import KernelError, StorageError
 from insula.emperor.kernel import mounts
-from insula.emperor.kernel.beneath import make_directory, open_beneath
+from insula.emperor.kernel.beneath import hold, open_beneath
 from insula.emperor.settings import Node
 from insula.emperor.storage import Storage, driver, image, ioctl
+from tests import places
 from tests.kernel.machine import fresh_node
 
 pytestmark = pytest.mark.kernel
@@ -63,7 +64,7 @@ def test_a_home_holds_what_its_limit_says_and_more_after_a_resize(
     node: Node, storage: Storage
 ) -> None:
     storage.create_container(30001, 32 * MEBIBYTE)
-    home = node.paths.home(30001)
+    home = places.home(node.paths, 30001)
     assert as_customer(30001, lambda: written_mebibytes(home / "one")) <= 32
     storage.resize(30001, 64 * MEBIBYTE)
     assert 16 <= as_customer(30001, lambda: written_mebibytes(home / "two")) <= 33
@@ -72,7 +73,7 @@ def test_a_home_holds_what_its_limit_says_and_more_after_a_resize(
 
 def test_a_subvolume_made_inside_does_not_escape_the_limit(node: Node, storage: Storage) -> None:
     storage.create_container(30001, 32 * MEBIBYTE)
-    home = node.paths.home(30001)
+    home = places.home(node.paths, 30001)
 
     def work() -> int:
         ioctl.create_subvolume(home / "mine")
@@ -85,7 +86,7 @@ def test_what_is_set_aside_can_be_purged_with_all_that_was_made_in_it(
     node: Node, storage: Storage
 ) -> None:
     storage.create_container(30001, 32 * MEBIBYTE)
-    home = node.paths.home(30001)
+    home = places.home(node.paths, 30001)
 
     def work() -> int:
         ioctl.create_subvolume(home / "mine")
@@ -104,10 +105,10 @@ def test_what_is_set_aside_can_be_purged_with_all_that_was_made_in_it(
 
 def test_prepare_and_create_twice_is_once(node: Node, storage: Storage) -> None:
     storage.create_container(30001, 32 * MEBIBYTE)
-    before = node.paths.home(30001).stat()
+    before = places.home(node.paths, 30001).stat()
     storage.prepare()
     storage.create_container(30001, 32 * MEBIBYTE)
-    assert node.paths.home(30001).stat() == before
+    assert places.home(node.paths, 30001).stat() == before
 
 
 def test_the_pool_comes_back_after_it_was_released(node: Node, storage: Storage) -> None:
@@ -136,7 +137,7 @@ def test_an_image_is_reserved_where_there_is_room(node: Node, storage: Storage) 
     image_file = node.paths.pool_image
     assert image.unbacked_bytes(image_file) == 0
     storage.create_container(30001, 64 * MEBIBYTE)
-    home = node.paths.home(30001)
+    home = places.home(node.paths, 30001)
     assert as_customer(30001, lambda: written_mebibytes(home / "one")) > 32
     (home / "one").unlink()
     storage.release()
@@ -160,7 +161,7 @@ def test_an_image_stays_sparse_where_it_would_take_the_disk(node: Node) -> None:
 def test_a_half_built_container_is_built_again(node: Node, storage: Storage) -> None:
     ioctl.create_subvolume(node.paths.containers / ".30001")
     storage.create_container(30001, 32 * MEBIBYTE)
-    assert node.paths.home(30001).is_dir()
+    assert places.home(node.paths, 30001).is_dir()
     assert not (node.paths.containers / ".30001").exists()
 
 
@@ -197,15 +198,12 @@ def test_root_follows_no_link_below_a_home(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "logs").symlink_to(tmp_path / "victim")
-    directory = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with hold(home) as held:
         for path in ("logs/x", "logs", "../victim"):
             with pytest.raises(KernelError):
-                make_directory(directory, path, mode=0o755, uid=30001, gid=30001)
+                held.make_directory(path, mode=0o755, uid=30001, gid=30001)
         with pytest.raises(KernelError):
-            open_beneath(directory, "/etc/passwd", os.O_RDONLY)
-    finally:
-        os.close(directory)
+            open_beneath(held.fd, "/etc/passwd", os.O_RDONLY)
     assert (tmp_path / "victim").stat().st_uid == 0
     assert list((tmp_path / "victim").iterdir()) == []
 
@@ -217,7 +215,7 @@ def test_the_directory_driver_keeps_the_same_layout() -> None:
         storage.create_container(30001, 32 * MEBIBYTE)
         assert storage.used_bytes() == {30001: -1}
         assert storage.limits() == {}
-        assert node.paths.sockets(30001).stat().st_mode & 0o7777 == 0o2730
+        assert places.sockets(node.paths, 30001).stat().st_mode & 0o7777 == 0o2730
         aside = storage.set_aside(30001, at=1000.0)
         assert aside is not None
         storage.purge(aside)

@@ -98,6 +98,12 @@ def test_typing_into_a_terminal_is_refused_with_bits_above_too() -> None:
     assert errors(PROGRAM, calls) == [errno.EPERM] * 2
 
 
+def test_a_lease_that_lets_others_wait_is_refused() -> None:
+    setlease, write_lease, getfd = 1024, 1, 1
+    calls = [call("fcntl", 0, setlease, write_lease), call("fcntl", 0, getfd)]
+    assert errors(PROGRAM, calls) == [errno.EPERM, 0]
+
+
 def test_the_filter_passes_to_children_and_cannot_be_taken_off() -> None:
     script = (
         "import os, sys\n"

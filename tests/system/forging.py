@@ -1,35 +1,24 @@
-"""Runs in the attacker's container: sends forged announcements, prints what the gate answered."""
+"""Runs in the attacker's container: sends forged announcements, prints what the gate answered.
+
+The isolation doctor's attacks (attacks.pyz) lie beside it there.
+"""
 
 import json
 import os
 import random
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from insula.emperor.isolation.attacks import announcing, signing
+from insula.emperor.isolation.attacks.announcing import framed, items
 
 GATE = "/run/subscribe/http"
 ANSWERS = "/run/sockets/answers.sock"
 OWN_KEY = "/run/keys/signing.pem"
 Pairs = dict[str, str]
-
-
-def signature(body: bytes, key: str) -> bytes:
-    words = ["openssl", "dgst", "-sha256", "-sign", key]
-    return subprocess.run(words, input=body, capture_output=True, check=True).stdout
-
-
-def items(pairs: dict[str, bytes]) -> bytes:
-    return b"".join(
-        len(part).to_bytes(2, "little") + part
-        for name, value in pairs.items()
-        for part in (name.encode(), value)
-    )
-
-
-def framed(body: bytes, *, leave: bool = False) -> bytes:
-    return b"\xe0" + len(body).to_bytes(2, "little") + bytes([leave]) + body
 
 
 def packet(
@@ -41,11 +30,16 @@ def packet(
     leave: bool = False,
     changed: tuple[bytes, bytes] = (b"", b""),
 ) -> bytes:
-    """An announcement like uWSGI's own; ``changed`` is replaced after it was signed."""
-    pairs = {"key": domain, "address": address, "modifier1": "0", "modifier2": "0", "cores": "1"}
-    pairs |= {"load": "0", "weight": "1", "notify": ANSWERS, "unix": str(int(time.time()) - age)}
-    body = items({name: value.encode() for name, value in pairs.items()})
-    sign = items({"sign": signature(body, key)}) if key else b""
+    """An announcement like uWSGI's own; ``changed`` is replaced after it was signed.
+
+    Without a file of that name, ``key`` is a stranger's.
+    """
+    body = announcing.Announcement(domain, address, ANSWERS, age=age).body()
+    sign = b""
+    if key is not None:
+        known = os.path.exists(key)
+        made = signing.sign(Path(key).read_text(), body) if known else os.urandom(256)
+        sign = items({"sign": made})
     return framed(body.replace(*changed) + sign, leave=leave)
 
 
@@ -136,10 +130,8 @@ def addresses(facts: Pairs) -> Iterator[tuple[str, bytes]]:
 
 def signatures(facts: Pairs, own: str) -> Iterator[tuple[str, bytes]]:
     """Our own domain and socket, but not rightly signed or dated."""
-    words = ["openssl", "genrsa", "-out", "other.pem", "2048"]
-    subprocess.run(words, capture_output=True, check=True)
     yield "sign none", packet(facts["own"], own, key=None)
-    yield "sign other key", packet(facts["own"], own, key="other.pem")
+    yield "sign other key", packet(facts["own"], own, key="stranger")
     yield "sign changed", packet(facts["own"], own, changed=(b"cores\x01\x001", b"cores\x01\x009"))
     yield "past", packet(facts["own"], own, age=60)
     yield "far past", packet(facts["own"], own, age=100_000)

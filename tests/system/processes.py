@@ -8,6 +8,7 @@ from pathlib import Path
 
 from insula.emperor import service, settings
 from insula.emperor.kernel import cgroup
+from insula.emperor.kernel.process import Children
 from insula.emperor.statistics import vassals_of
 from tests.system.background import Background
 from tests.system.conftest import Node, until
@@ -65,7 +66,7 @@ def below(pid: int) -> list[int]:
 
 def children(pid: int) -> list[int]:
     try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return list(Children().of(pid))
     except OSError:
         return []
 

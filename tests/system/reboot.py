@@ -21,7 +21,7 @@ def cut_power(node: Node) -> None:
     supervisor = service.supervisor_pid(found.paths)
     if supervisor is not None:
         os.kill(supervisor, signal.SIGKILL)
-    services_group.reap(services_group.path_of(found.cgroup_name))
+    services_group.reap(services_group.paths_of(found.cgroup_name))
     groups = cgroup.detect(found.cgroup_name)
     for customer_id, uid in groups.known():
         groups.reap(customer_id, uid)
@@ -29,7 +29,7 @@ def cut_power(node: Node) -> None:
     down.remove_network(found)
     down.unmount_run(found)
     groups.release()
-    services_group.remove(services_group.path_of(found.cgroup_name))
+    services_group.remove(services_group.paths_of(found.cgroup_name))
     with contextlib.suppress(StorageError):
         driver(found).release()
     # A distro's build of another node on this machine has a copy of every mount until it ends. The

@@ -445,3 +445,39 @@ def test_a_configurator_that_hangs_is_replaced(scene: Scene) -> None:
             30 * BUSY, "another one runs",
         )  # fmt: skip
         scene.is_whole()
+
+
+@pytest.mark.soak
+def test_a_request_of_the_api_that_hangs_ends_its_process(scene: Scene) -> None:
+    """A pipe in place of the list of revoked tokens holds the thread that opens it for ever."""
+    node, place = scene.node, scene.node.paths.api_backups / "revoked-tokens"
+    victim = KILLED["API: the worker for people"]
+    node.insula("customer", "create", "hanging")
+    node.insula("customer", "token", "hanging")
+    number = node.json("customer", "tokens", "hanging")[0]["id"]
+    with scene.nothing_lost(), scene.nothing_forgotten():
+        log, old = _Log(scene, victim), victim.pid(scene)
+        place.unlink(missing_ok=True)
+        os.mkfifo(place, 0o600)
+        os.chown(place, API_UID, API_UID)
+        words = [str(node.paths.venv / "bin/insula"), "--root", str(node.root)]
+        with subprocess.Popen(
+            [*words, "customer", "revoke", "hanging", str(number)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        ) as asking:  # fmt: skip
+            try:
+                began = time.monotonic()
+                # Others are answered meanwhile.
+                assert scene.api_answers()
+                until(lambda: victim.pid(scene) not in (None, old), 250 * BUSY, "it is noticed")
+                seconds = time.monotonic() - began
+            finally:
+                place.unlink()
+                asking.kill()
+        scene.is_whole()
+        said = log.news()
+        assert "a request hangs for 180 s" in said and "revocations.py" in said
+    assert seconds > 180
+    node.insula("customer", "revoke", "hanging", str(number))
+    assert node.json("customer", "tokens", "hanging") == []
+    print(f"a request of the API that hangs: its process is another one after {seconds:.0f} s")

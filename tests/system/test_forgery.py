@@ -1,12 +1,14 @@
 """A customer who forges announcements gets nothing but refusals, and harms nobody."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from insula.emperor.isolation.arena import program
 from insula.vassals import identity
 from tests.system.conftest import HTTP_PORT, Node, until
 from tests.system.processes import settings_of
@@ -46,7 +48,7 @@ class Scene:
             "their socket": f"/run/sockets/../../{self.victim}/sockets/site.sock",
             "their file": str(paths.apps / str(self.victim) / "sockets/site.sock"),
         }
-        command = f"python3 forging.py {attack} '{json.dumps(facts)}'"
+        command = f"PYTHONPATH=attacks.pyz python3 forging.py {attack} '{json.dumps(facts)}'"
         said: dict[str, str] = json.loads(self.node.ssh(self.attacker, command).stdout)
         return said
 
@@ -68,6 +70,7 @@ def scene(node: Node) -> Iterator[Scene]:
     node.site(victim, THEIRS)
     node.site(attacker, OURS, words="the attacker")
     node.ssh(attacker, "cat > forging.py", stdin=SCRIPT.read_text())
+    node.ssh(attacker, "base64 -d > attacks.pyz", stdin=b64encode(program()).decode())
     with Steady(node, THEIRS) as visitor:
         yield Scene(node, victim, attacker, visitor)
 

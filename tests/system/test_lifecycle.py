@@ -14,6 +14,7 @@ import pytest
 
 from insula.emperor.kernel import cgroup
 from insula.vassals import identity
+from tests import places
 from tests.patience import BUSY
 from tests.system import processes
 from tests.system.conftest import (
@@ -207,7 +208,7 @@ def test_a_destroyed_container_leaves_its_home_aside_and_frees_its_names(node: N
     until(lambda: any(aside.glob(f"{uid}-*")), 20, "the home is set aside")
     files = list(aside.glob(f"{uid}-*/home/file"))
     assert [path.read_text() for path in files] == ["precious\n"]
-    assert not node.paths.home(uid).exists()
+    assert not places.home(node.paths, uid).exists()
     assert not node.paths.cgroups(uid).exists()
     assert node.ssh(uid, "true", check=False).returncode == 255
     again = node.container("leaver", "leaver")

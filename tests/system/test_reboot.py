@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import places
 from tests.system import processes
 from tests.system.conftest import CHECKOUT, ROOT, UP_OPTIONS, Node, bin_up, until
 from tests.system.reboot import cut_power
@@ -74,7 +75,7 @@ def _destroy(node: Node, name: str) -> Callable[[], bool]:
     def is_gone() -> bool:
         until(lambda: not (node.paths.vassals / f"{uid}.ini").exists(), 20, "its file is gone")
         aside = [path.name for path in node.paths.removed.iterdir()]
-        until(lambda: not node.paths.home(int(uid)).exists(), 20, "its home is set aside")
+        until(lambda: not places.home(node.paths, int(uid)).exists(), 20, "its home is set aside")
         aside = [path.name for path in node.paths.removed.iterdir()]
         return len([item for item in aside if item.startswith(f"{uid}-")]) == 1
 

@@ -28,6 +28,7 @@ PURE = (
     "configurator/duties.py",
     "configurator/effects.py",
     "configurator/files.py",
+    "configurator/keypair.py",
     "configurator/plan.py",
     "dominator/events.py",
     "dominator/gate.py",
@@ -71,12 +72,15 @@ def test_only_the_actions_write_to_the_database() -> None:
 
 
 def test_only_the_kernel_package_calls_the_kernel() -> None:
-    assert _names(KERNEL_CALLS, allowed=("emperor/kernel/",)) == []
+    # an attack asks the kernel itself: it runs where the platform's wrappers are not
+    allowed = ("emperor/kernel/", "emperor/isolation/attacks/")
+    assert _names(KERNEL_CALLS, allowed=allowed) == []
 
 
 def test_only_the_settings_read_the_environment() -> None:
-    # what PyPy runs inside a container has that container's environment
-    allowed = ("api/settings.py", "emperor/settings.py", "emperor/distros/plugins/")
+    # what runs inside a container has that container's environment
+    inside = ("emperor/distros/plugins/", "emperor/isolation/attacks/")
+    allowed = ("api/settings.py", "emperor/settings.py", *inside)
     assert _names(re.compile(r"os\.environ|os\.getenv"), allowed=allowed) == []
 
 

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.vm import packs
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 BUILD_IMAGE = Path(__file__).parent / "build-image"
 CACHE = Path("/var/cache/insula")
 ADDRESS, GATEWAY = "10.77.0.11", "10.77.0.1"
 MEMORY = "3G"
 BOOT_SECONDS = 60.0
-SMALL_BYTES = 600 << 20
-NEWEST_PACKS = 2
 BOOT_TRIES = 3
 STOP_SECONDS = 20.0
 _WITH_US = ["setpriv", "--pdeathsig", "KILL"]
@@ -221,19 +221,10 @@ def _share(share: Path, suite: str) -> None:
         (share / "cache").mkdir()
         if (CACHE / "uwsgi").is_dir():
             shutil.copytree(CACHE / "uwsgi", share / "cache/uwsgi")
-        _share_packs(share / "cache/distros", suite)
-
-
-def _share_packs(place: Path, suite: str) -> None:
-    """The newest small distros: a whole one is 2 GB that nobody would unpack."""
-    packs = [
-        path
-        for path in (CACHE / "distros").glob(f"{suite}-*.tar")
-        if path.stat().st_size < SMALL_BYTES
-    ]
-    place.mkdir(mode=0o700)
-    for path in sorted(packs, key=lambda path: path.stat().st_mtime)[-NEWEST_PACKS:]:
-        shutil.copy2(path, place)
+        place = share / "cache/distros"
+        place.mkdir(mode=0o700)
+        disk = image_directory() / f"{suite}.img"
+        shutil.copy2(packs.pack(suite, handed_over=etc / "apt", disk=disk), place)
 
 
 def _boot_with_retries(running: Guest, *, fresh: bool = True) -> None:
@@ -297,6 +288,21 @@ def _bring_in(running: Guest) -> None:
         # Links: a pack is read once, from where it is.
         " && { [ ! -d /share/cache ] || cp -rs /share/cache/. /var/cache/insula/; }"
     )
+
+
+def keep_builds(running: Guest) -> None:
+    """A uWSGI that was compiled in the guest, for its C library, serves the next guest."""
+    made = running.work / "share/made"
+    made.mkdir(exist_ok=True)
+    running.run(
+        "cd /var/cache/insula/uwsgi && for place in *; do"
+        ' [ ! -f "$place/uwsgi" ] || [ -L "$place/uwsgi" ] || cp -r "$place" /share/made/; done'
+    )
+    for place in made.iterdir():
+        if not (CACHE / "uwsgi" / place.name).exists():
+            unfinished = CACHE / "uwsgi" / f".{place.name}.{os.getpid()}"
+            shutil.copytree(place, unfinished)
+            unfinished.rename(CACHE / "uwsgi" / place.name)
 
 
 def _until(claim: Callable[[], bool], seconds: float, what: str) -> None:

@@ -22,8 +22,11 @@ extern struct uwsgi_server uwsgi;
 /* services, router processes, daemons: more than these never misbehave at once */
 #define KNOWN_MAX 64
 
+/* services and their children, on kernels that keep no list of them */
+#define FAMILY_MAX 512
+
 struct process {
-	pid_t pid;
+	pid_t pid, parent;
 	unsigned long long start; /* tells it from a later one with the same number */
 	char state;
 };
@@ -61,8 +64,8 @@ static int look_at(pid_t pid, struct process *found) {
 	line[length] = 0;
 	/* proc(5): the name may hold anything, so the fields are counted from its last bracket */
 	char *rest = strrchr(line, ')');
-	if (!rest || sscanf(rest, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-		&found->state, &found->start) != 2) return -1;
+	if (!rest || sscanf(rest, ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		&found->state, &found->parent, &found->start) != 3) return -1;
 	found->pid = pid;
 	return 0;
 }
@@ -146,13 +149,14 @@ static void end_silent(struct care *care, struct process *process, time_t now) {
 	}
 }
 
-static void look_below(struct care *care, pid_t parent, int depth, time_t now) {
+/* -1 when the kernel keeps no list of the children, or the parent is gone. */
+static int look_below(struct care *care, pid_t parent, int depth, time_t now) {
 	char path[64];
 	int pid;
 	struct process process;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int) parent, (int) parent);
 	FILE *children = fopen(path, "re");
-	if (!children) return;
+	if (!children) return -1;
 	while (fscanf(children, "%d", &pid) == 1) {
 		if (look_at(pid, &process)) continue;
 		wake_stopped(care, &process, now);
@@ -160,6 +164,36 @@ static void look_below(struct care *care, pid_t parent, int depth, time_t now) {
 		if (depth > 1) look_below(care, pid, depth - 1, now);
 	}
 	fclose(children);
+	return 0;
+}
+
+static int is_among(pid_t pid, const pid_t *list, int count) {
+	for (int i = 0; i < count; i++) {
+		if (list[i] == pid) return 1;
+	}
+	return 0;
+}
+
+/* The same without CONFIG_PROC_CHILDREN: every process is asked for its parent, once for each depth. */
+static void search_below(struct care *care, int depth, time_t now) {
+	pid_t family[FAMILY_MAX] = { getpid() };
+	int first = 0, count = 1;
+	struct process process;
+	for (; depth > 0; depth--) {
+		int last = count;
+		DIR *proc = opendir("/proc");
+		if (!proc) return;
+		for (struct dirent *entry; (entry = readdir(proc));) {
+			int pid = atoi(entry->d_name);
+			if (pid <= 0 || look_at(pid, &process)) continue;
+			if (!is_among(process.parent, family + first, last - first)) continue;
+			wake_stopped(care, &process, now);
+			end_silent(care, &process, now);
+			if (count < FAMILY_MAX) family[count++] = process.pid;
+		}
+		closedir(proc);
+		first = last;
+	}
 }
 
 static void look_up(struct care *care, time_t now) {
@@ -173,7 +207,7 @@ static void care_run(struct uwsgi_emperor_scanner *ues) {
 	time_t now = monotonic();
 	if (now - care->looked < LOOK_SECONDS) return;
 	look_up(care, now);
-	look_below(care, getpid(), 2, now);
+	if (look_below(care, getpid(), 2, now)) search_below(care, 2, now);
 	forget_gone(care->stopped);
 	forget_gone(care->beating);
 	care->looked = now;

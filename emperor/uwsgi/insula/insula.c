@@ -11,6 +11,7 @@
  *   deathsig:             SIGKILL when the parent Emperor dies
  *   mask:, cover:         see mask.c
  *   seccomp-read:, seccomp:   see seccomp.c
+ *   folder:, log:         see home.c
  *   trace:STEP UID GENERATION [PATH]   append one TraceEvent; PATH opens the file for this and later ones
  *   traceend:             close that file, so that no customer's process inherits it
  *   nodelay:              (the router's master) answers leave at once, not with the client's next packet
@@ -45,6 +46,8 @@ extern struct uwsgi_emperor_scanner *emperor_scanners;
 int insula_hook_mask(char *arg);
 int insula_hook_cover(char *arg);
 int insula_hook_seccomp_read(char *path);
+int insula_hook_folder(char *arg);
+int insula_hook_log(char *path);
 int insula_hook_seccomp(char *unused);
 
 static int trace_fd = -1;
@@ -389,6 +392,8 @@ static void insula_load(void) {
 	uwsgi_register_hook("cover", insula_hook_cover);
 	uwsgi_register_hook("seccomp-read", insula_hook_seccomp_read);
 	uwsgi_register_hook("seccomp", insula_hook_seccomp);
+	uwsgi_register_hook("folder", insula_hook_folder);
+	uwsgi_register_hook("log", insula_hook_log);
 	uwsgi_register_hook("trace", hook_trace);
 	uwsgi_register_hook("traceend", hook_traceend);
 	uwsgi_register_hook("files", hook_files);

@@ -4,4 +4,4 @@ NAME = "insula"
 CFLAGS: list[str] = []
 LDFLAGS: list[str] = []
 LIBS: list[str] = []
-GCC_LIST = ["insula", "care", "mask", "seccomp"]
+GCC_LIST = ["insula", "care", "mask", "seccomp", "home"]

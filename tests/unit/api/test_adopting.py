@@ -5,10 +5,11 @@ import pytest
 from insula.api.actions.actor import ROOT
 from insula.api.actions.adopting import adopt
 from insula.api.actions.containers import Wanted, create_container
-from insula.api.actions.customers import create_customer, signing_keys
+from insula.api.actions.customers import create_customer, key_pair, signing_keys
 from insula.api.actions.domains import attach_domain, detach_domain
 from insula.api.models import Container, Customer, Domain, Revision
 from insula.api.node.snapshot import desired_state
+from insula.vassals.spec import DesiredState
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,12 +29,15 @@ def test_an_empty_database_is_filled_from_the_node() -> None:
     assert (found.customers, found.containers) == (["one"], [first.uid])
     assert found.revision > state.revision
     after = desired_state()
-    assert after.containers == state.containers
-    assert after.domains == state.domains
     # The private key was in the database alone: a new pair, which the node hears of.
     assert found.new_keys == ["one"]
     assert after.customers[0].public_key_pem != state.customers[0].public_key_pem
     assert list(signing_keys()) == [str(customer.id)]
+    # Its apps read the new one when they start.
+    assert found.rebooted == [first.uid]
+    (again,) = after.containers
+    assert (again.generation, again.revision) == (first.generation + 1, found.revision)
+    assert (again.pids_max, after.domains) == (99, state.domains)
 
 
 def test_numbers_that_a_node_knows_are_not_given_out_again() -> None:
@@ -87,3 +91,60 @@ def test_a_key_that_does_not_open_is_made_anew(settings: object) -> None:
     settings.KEY_ENCRYPTION_KEYS = ["22" * 32]  # type: ignore[attr-defined]  # the old one is lost
     assert adopt(ROOT, None).new_keys == ["one"]
     assert list(signing_keys()) == [str(customer.id)]
+
+
+def lost(customer: Customer) -> tuple[DesiredState, dict[int, str]]:
+    """What the node has when the database is gone: its last state and the keys of its apps."""
+    state = desired_state()
+    private = {int(number): pem for number, pem in signing_keys().items()}
+    assert list(private) == [customer.id]
+    wipe()
+    return state, private
+
+
+def test_a_private_key_is_taken_over_from_the_node() -> None:
+    customer = create_customer(ROOT, name="one")
+    create_container(ROOT, customer, name="web", wanted=Wanted())
+    state, private = lost(customer)
+    found = adopt(ROOT, state, private)
+    assert (found.kept_keys, found.new_keys, found.rebooted) == (["one"], [], [])
+    after = desired_state()
+    # Nothing that a node would act on has changed.
+    assert (after.containers, after.customers) == (state.containers, state.customers)
+    assert signing_keys() == {str(customer.id): private[customer.id]}
+    assert private[customer.id] not in Customer.objects.get().private_key_encrypted
+
+
+@pytest.mark.parametrize("pem", ["", "no key", "another's", "-----BEGIN PRIVATE KEY-----\nx\n"])
+def test_a_private_key_that_fits_no_public_one_is_not_taken(pem: str) -> None:
+    customer = create_customer(ROOT, name="one")
+    uid = create_container(ROOT, customer, name="web", wanted=Wanted()).uid
+    state, _ = lost(customer)
+    found = adopt(ROOT, state, {customer.id: key_pair()[0] if pem == "another's" else pem})
+    assert (found.kept_keys, found.new_keys, found.rebooted) == ([], ["one"], [uid])
+
+
+def test_a_key_that_was_renewed_after_the_copy_is_the_nodes() -> None:
+    customer = create_customer(ROOT, name="one")
+    create_container(ROOT, customer, name="web", wanted=Wanted())
+    old = customer.public_key_pem, customer.private_key_encrypted
+    private, customer.public_key_pem = key_pair()
+    customer.save()
+    newer = desired_state()
+    # as an older copy has it
+    customer.public_key_pem, customer.private_key_encrypted = old
+    customer.save()
+    found = adopt(ROOT, newer, {customer.id: private})
+    assert (found.kept_keys, found.rebooted) == (["one"], [])
+    assert desired_state().customers == newer.customers
+    assert signing_keys() == {str(customer.id): private}
+
+
+def test_a_lost_key_encryption_key_reboots_nobody(settings: object) -> None:
+    customer = create_customer(ROOT, name="one")
+    create_container(ROOT, customer, name="web", wanted=Wanted())
+    private = {int(number): pem for number, pem in signing_keys().items()}
+    settings.KEY_ENCRYPTION_KEYS = ["22" * 32]  # type: ignore[attr-defined]  # the old one is lost
+    found = adopt(ROOT, desired_state(), private)
+    assert (found.kept_keys, found.new_keys, found.rebooted) == (["one"], [], [])
+    assert signing_keys() == {str(customer.id): private[customer.id]}

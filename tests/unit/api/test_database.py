@@ -130,3 +130,41 @@ def test_a_copy_is_whole_checked_and_without_samples(
     with pytest.raises(sqlite3.Error):
         backups.make("change")
     assert [item.name for item in place.iterdir()] == [target.name]
+
+
+def test_a_copy_is_due_when_anything_was_done_since_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: object
+) -> None:
+    """A token makes no new revision, and must be in a copy all the same."""
+    settings.BACKUPS = tmp_path / "copies"  # type: ignore[attr-defined]  # Django's are untyped
+    (tmp_path / "copies").mkdir()
+    file = made(tmp_path / "api.sqlite3")
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("CREATE TABLE api_auditentry (id INTEGER PRIMARY KEY)")
+    connection.execute("CREATE TABLE api_storedsample (id INTEGER PRIMARY KEY)")
+    monkeypatch.setattr(database, "path", lambda: file)
+
+    # One name a second.
+    seconds = iter(range(60))
+    monkeypatch.setattr("time.gmtime", lambda: (2026, 1, 1, 0, 0, next(seconds), 0, 1, 0))
+
+    def is_due_now() -> bool:
+        due = backups.is_due(0.0)
+        if due:
+            assert backups.make("change") is not None
+        return due
+
+    assert is_due_now() and not is_due_now()
+    connection.execute("INSERT INTO api_auditentry VALUES (1)")
+    assert is_due_now() and not is_due_now()
+    connection.execute("UPDATE api_revision SET number = 8")
+    assert is_due_now() and not is_due_now()
+    connection.execute("INSERT INTO api_storedsample VALUES (1)")
+    assert not is_due_now()
+    connection.execute("INSERT INTO api_auditentry VALUES (2)")
+    assert not backups.is_due(60.0)
+    connection.close()
+    newest = tmp_path / "copies" / backups.listed()[-1]
+    newest.write_bytes(b"damaged")
+    assert is_due_now()
+    assert [backups.revision_of(name) for name in backups.listed()] == [7, 7, 8, 8]

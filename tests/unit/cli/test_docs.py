@@ -12,7 +12,8 @@ from tests.unit.cli.conftest import Insula
 TEXT = (Path(__file__).parents[3] / "docs/cli.md").read_text()
 README = (Path(__file__).parents[3] / "README.md").read_text()
 _UNSAID = {"--help", "--no-wait", "--started", "--http-port", "--https-port", "--ssh-port"} | {
-    "--base-domain", "--network", "--no-demo", "--cached", "--term", "--follow", "--lines",
+    "--base-domain", "--network", "--no-demo", "--nightly", "--cached", "--term", "--follow",
+    "--lines",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from tests.unit.cli.conftest import ANN, SHOP_DOMAIN, FakeApi, Insula, applied, 
 
 KEY = "ssh-ed25519 AAAAC3Nz me@laptop"
 TOKEN = {"name": "cli", "token": "insula_pat_x", "expires": None}
+LISTED = {"id": 3, "name": "ann's", "created": "", "expires": None, "last_used": None}
 
 # words, the request, its body, the answer
 COMMANDS: list[tuple[str, str, object, Any]] = [
@@ -23,6 +24,8 @@ COMMANDS: list[tuple[str, str, object, Any]] = [
     ("customer show ann", "GET customers/ann", None, ANN),
     ("customer token ann", "POST customers/ann/tokens", {"name": "cli"}, TOKEN),
     ("customer token ann --label ci", "POST customers/ann/tokens", {"name": "ci"}, TOKEN),
+    ("customer tokens ann", "GET customers/ann/tokens", None, [LISTED]),
+    ("customer revoke ann 3", "DELETE customers/ann/tokens/3", None, LISTED),
     ("container create --name shop", "POST containers", {"name": "shop"}, container()),
     (
         "container create --customer ann --name shop --memory 512M --storage 2G --cpu 50%"

@@ -43,7 +43,7 @@ def test_the_signing_key_is_the_containers_alone() -> None:
         signing_key="secret",
     )
     key = next(file for file in files if file.path.name == "signing.pem")
-    assert (key.mode, key.owner) == (0o400, 30001)
+    assert (key.mode, key.group) == (0o440, 30001)
     assert "secret" not in repr(key)
 
 

@@ -84,3 +84,14 @@ def test_a_customers_first_container_comes_with_its_key() -> None:
     empty = DesiredState("x", 1, (), (CustomerSpec(7, "acme", "p1"),), ())
     assert keys.keys(empty, now=1) == {}
     assert keys.keys(desired(), now=2) == {7: PEM}
+
+
+def test_a_key_that_was_replaced_is_none_until_the_new_one_is_here() -> None:
+    api = Api({"keys": {"7": PEM}})
+    keys = store(api)
+    assert keys.keys(desired("p1"), now=1) == {7: PEM}
+    api.answer = FeedError("down")
+    assert keys.keys(desired("p2"), now=2) == {}
+    new = PEM.replace("x", "y")
+    api.answer = {"keys": {"7": new}}
+    assert keys.keys(desired("p2"), now=3) == {7: new}

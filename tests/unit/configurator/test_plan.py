@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from insula.configurator.actual import Actual, ContainerActual
 from insula.configurator.files import container_files, extrausers
-from insula.configurator.plan import limits_of, plan
+from insula.configurator.plan import Plan, limits_of, plan
 from insula.emperor.distros.builds import Build
 from insula.emperor.distros.ground import Ground
 from insula.emperor.kernel import firewall
@@ -55,7 +57,8 @@ def actual(*found: ContainerActual, accounts_of: tuple[ContainerSpec, ...] = ())
 
 
 def described(specs: tuple[ContainerSpec, ...], state: Actual) -> list[str]:
-    return [item.describe() for item in plan(NODE, specs, state, everyone=specs).actions]
+    todo = plan(NODE, specs, state, everyone=specs, public_keys={})
+    return [item.describe() for item in todo.actions]
 
 
 def test_a_new_container_gets_its_vassal_file_last() -> None:
@@ -134,7 +137,7 @@ def test_a_refused_container_is_not_touched_and_the_next_one_goes_on(
     state = actual(ContainerActual(uid=30001), ContainerActual(uid=30003), accounts_of=specs)
     if changes.get("distro") == "missing":
         state = replace(state, grounds={30003: GROUND})
-    found = plan(NODE, specs, state, everyone=specs)
+    found = plan(NODE, specs, state, everyone=specs, public_keys={})
     assert set(found.refused) == {30001}
     assert {item.uid for item in found.actions if hasattr(item, "uid")} == {30003}
 
@@ -142,3 +145,41 @@ def test_a_refused_container_is_not_touched_and_the_next_one_goes_on(
 def test_memory_is_compared_in_whole_pages() -> None:
     spec = container(memory_bytes=(64 << 20) + 5)
     assert limits_of(spec) == Limits(memory_bytes=64 << 20, cpu_percent=50, pids_max=64)
+
+
+def key_pair() -> tuple[bytes, str]:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.Encoding.PEM
+    private = key.private_bytes(
+        form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(form, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private, public.decode()
+
+
+def test_a_container_does_not_boot_with_a_key_that_was_replaced() -> None:
+    """Its apps would sign with it until the next boot, and the gate would refuse them."""
+    spec, (old, old_public), (new, public) = container(generation=2), key_pair(), key_pair()
+    present = in_place(container(generation=1))
+    lying = {**(present.files or {}), NODE.paths.keys(spec.uid) / "signing.pem": old}
+    state = actual(replace(present, files=lying), accounts_of=(spec,))
+
+    def planned(found: Actual, public_key: str) -> Plan:
+        return plan(NODE, (spec,), found, everyone=(spec,), public_keys={7: public_key})
+
+    held = planned(state, public)
+    assert held.actions == () and "new signing key" in held.refused[spec.uid].message
+    boot = f"{spec.uid}: write the vassal file of generation 2"
+    # It is no other's yet: the API does not answer, and what was acknowledged is done without it.
+    assert [item.describe() for item in planned(state, old_public).actions] == [boot]
+    here = planned(replace(state, signing_keys={7: new.decode()}), public)
+    assert [item.describe() for item in here.actions] == [
+        f"{spec.uid}: write signing.pem", boot,
+    ]  # fmt: skip
+
+
+def test_a_container_without_any_key_boots() -> None:
+    spec = container(generation=2)
+    state = actual(in_place(container(generation=1)), accounts_of=(spec,))
+    found = plan(NODE, (spec,), state, everyone=(spec,), public_keys={7: key_pair()[1]})
+    assert len(found.actions) == 1 and not found.refused

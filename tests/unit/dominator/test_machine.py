@@ -149,3 +149,14 @@ def test_the_journal_is_cleared_after_the_table_is_saved() -> None:
     gate = Driven()
     gate.announce()
     assert kinds(gate.tell(events.Stopping())) == ["SaveTable", "ClearJournal"]
+
+
+def test_a_table_that_could_not_be_saved_is_saved_in_the_next_round() -> None:
+    gate = Driven()
+    gate.announce()
+    assert "SaveTable" in kinds(gate.tell(events.Round(ROUTER)))
+    assert "SaveTable" not in kinds(gate.tell(events.Round(ROUTER)))
+    gate.tell(events.Unsaved())
+    saved = kinds(gate.tell(events.Round(ROUTER)))
+    assert saved.index("SaveTable") < saved.index("ClearJournal")
+    assert "SaveTable" not in kinds(gate.tell(events.Round(ROUTER)))

@@ -2,12 +2,14 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from insula.dominator import packet, router
 from insula.dominator.router import Router
+from insula.emperor.kernel.process import Children
 
 
 @pytest.fixture
@@ -36,6 +38,23 @@ def test_a_long_replay_takes_a_breath_now_and_then(
 def test_a_router_that_is_not_there_takes_nothing(speaker: Router) -> None:
     assert not speaker.send(b"x")
     assert speaker.identity() is None
+
+
+def test_a_router_is_known_on_a_kernel_that_keeps_no_list_of_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would be replayed, and unknown hosts would get no answer."""
+    monkeypatch.setattr("insula.dominator.router.Children", lambda: Children(tmp_path / "proc"))
+    for pid, parent in ((20, 1), (30, 20)):
+        (tmp_path / f"proc/{pid}/task/{pid}").mkdir(parents=True)
+        (tmp_path / f"proc/{pid}/stat").write_text(f"{pid} (uwsgi) S {parent} 0")
+    with closing(Router(tmp_path)) as speaker:
+        speaker.pid_path.write_text("20\n")
+        speaker.socket_path.touch()
+        first = speaker.identity()
+        (tmp_path / "proc/30").rename(tmp_path / "proc/31")
+        assert None not in (first, speaker.identity())
+        assert speaker.identity() != first
 
 
 def test_a_leave_differs_from_its_announcement_in_one_byte() -> None:

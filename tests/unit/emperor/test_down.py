@@ -1,6 +1,5 @@
 """What a purge leaves."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,6 @@ def node(tmp_path: Path) -> Node:
     for place in (paths.etc, paths.lib / "venvs", paths.run):
         place.mkdir(parents=True)
     return Node(paths, NodeSettings())
-
-
-@pytest.fixture(autouse=True)
-def plain_removal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """rm(1) is a process, which a unit test does not start; tests/kernel/test_removed.py does."""
-    monkeypatch.setattr("insula.emperor.storage.layout.remove_tree", shutil.rmtree)
 
 
 def test_a_purge_leaves_nothing(node: Node) -> None:

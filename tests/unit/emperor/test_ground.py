@@ -1,5 +1,7 @@
 """What of a build a container's boot file says, and what of it a customer can influence."""
 
+import resource
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +100,50 @@ def test_a_link_in_a_strangers_tree_shows_nothing_of_the_machine(tmp_path: Path)
     assert ground.look(paths, Build("evil", 1), container()) is None
 
 
+def archive(*names: str) -> bytes:
+    """A locale archive as localedef writes it, without the locales' data."""
+    table = b"".join(name.encode() + b"\0" for name in names)
+    head = struct.pack("=14I", 0xDE020109, 1, 56, 0, 0, 100, len(table), 4096, *[0] * 6)
+    return head.ljust(100, b"\0") + table + b"\0en_GB.utf8\0"
+
+
+def test_a_build_that_could_not_be_read_once_is_read_again(tmp_path: Path) -> None:
+    """Else a moment without a free descriptor would hold up a container until the next start."""
+    paths, build = Paths(tmp_path), Build("late", 1)
+    (build.tree(paths) / "etc").mkdir(parents=True)
+    assert ground.look(paths, build, container()) is None
+    for name in ("passwd", "group"):
+        (build.tree(paths) / "etc" / name).write_text("")
+    zone = build.tree(paths) / "usr/share/zoneinfo/Europe/Rome"
+    zone.parent.mkdir(parents=True)
+    zone.write_bytes(ZONE)
+    roman = replace(container(), timezone="Europe/Rome")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        # one is left for the tree, none for what is in it
+        with (tmp_path / "probe").open("w") as probe:
+            lowest = probe.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, limits[1]))
+        assert ground.look(paths, build, roman) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    found = ground.look(paths, build, roman)
+    assert found is not None and found.zone == ZONE
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 40, b"\0" * 56, b"x\0fr_FR.utf8\0" * 9])
+def test_a_damaged_archive_has_no_locale(tmp_path: Path, content: bytes) -> None:
+    paths, build = Paths(tmp_path), Build("cut", 1)
+    place = build.tree(paths) / "usr/lib/locale"
+    place.mkdir(parents=True)
+    (build.tree(paths) / "etc").mkdir()
+    for name in ("passwd", "group"):
+        (build.tree(paths) / "etc" / name).write_text("")
+    (place / "locale-archive").write_bytes(content)
+    found = ground.look(paths, build, replace(container(), locale="fr_FR.UTF-8"))
+    assert found is not None and not found.has_locale
+
+
 def test_locales_are_found_as_glibc_spells_them(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     tree = Build("one", 1).tree(paths)
@@ -107,15 +153,23 @@ def test_locales_are_found_as_glibc_spells_them(tmp_path: Path) -> None:
     place = tree / "usr/lib/locale/it_IT.utf8"
     place.mkdir(parents=True)
     (place / "LC_IDENTIFICATION").write_text("x")
-    (tree / "usr/lib/locale/locale-archive").write_bytes(b"x\0de_DE@euro\0fr_FR.utf8\0")
+    (tree / "usr/lib/locale/locale-archive").write_bytes(archive("de_DE@euro", "fr_FR.utf8"))
     has = {
         name: ground.look(paths, Build("one", 1), replace(container(), locale=name))
-        for name in ("it_IT.UTF-8", "it_IT", "de_DE@euro", "fr_FR.UTF-8", "C.UTF-8", "C")
+        for name in (
+            "it_IT.UTF-8",
+            "it_IT",
+            "de_DE@euro",
+            "fr_FR.UTF-8",
+            "C.UTF-8",
+            "C",
+            "en_GB.UTF-8",
+        )
     }
     found = {name: item.has_locale for name, item in has.items() if item}
     assert found == {
         "it_IT.UTF-8": True, "it_IT": False, "de_DE@euro": True, "fr_FR.UTF-8": True,
-        "C.UTF-8": True, "C": True,
+        "C.UTF-8": True, "C": True, "en_GB.UTF-8": False,
     }  # fmt: skip
 
 

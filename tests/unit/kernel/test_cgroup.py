@@ -96,3 +96,34 @@ def test_the_ini_has_one_line_a_controller() -> None:
 def test_a_percent_is_of_one_core(percent: int, quota: int) -> None:
     limits = Limits(memory_bytes=1, cpu_percent=percent, pids_max=1)
     assert limits.cpu_quota_microseconds == quota
+
+
+def test_each_level_has_its_weight_on_v1(tmp_path: Path) -> None:
+    for name in ("memory", "cpu", "pids"):
+        (tmp_path / name / "insula/0").mkdir(parents=True)
+        (tmp_path / name / "cgroup.procs").touch()
+    for place in ("insula", "insula/0"):
+        (tmp_path / "cpu" / place / "cpu.shares").write_text("1024\n")
+    found = cgroup.detect("insula", root=tmp_path)
+    found.prepare()
+    found.ensure(0, 30000)
+    found.ensure(7, 30001)
+    assert (tmp_path / "cpu/insula/cpu.shares").read_text() == "4096"
+    assert (tmp_path / "cpu/insula/0/cpu.shares").read_text() == "10240"
+    # a customer has the kernel's own figure, however many containers it has
+    assert list((tmp_path / "cpu/insula/7").iterdir()) == [tmp_path / "cpu/insula/7/30001"]
+
+
+def test_in_a_unit_the_platform_comes_before_the_containers(tmp_path: Path) -> None:
+    unit = tmp_path / "system.slice/insula.service"
+    for group in (unit / "platform", unit / "insula"):
+        group.mkdir(parents=True)
+        (group / "cpu.weight").write_text("100\n")
+    for group in (tmp_path, unit, unit / "insula"):
+        v2_tree(group)
+    found = cgroup.detect(
+        "insula", root=tmp_path, self_cgroup=own(tmp_path, "0::/system.slice/insula.service\n")
+    )
+    found.prepare()
+    assert (unit / "platform/cpu.weight").read_text() == "4000"
+    assert (unit / "insula/cpu.weight").read_text() == "400"

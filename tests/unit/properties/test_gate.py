@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from insula.dominator import events, packet
 from insula.dominator.events import Clock, Effect, Event, Heard, Send
 from insula.dominator.gate import Gate
+from insula.dominator.history import FUTURE_SECONDS
 from insula.dominator.machine import FALLBACK, ROUND_SECONDS, Machine
 from insula.dominator.ownership import Ownership
 from insula.dominator.table import SILENT_SECONDS, marker
@@ -187,8 +188,8 @@ class Gatekeeper(RuleBasedStateMachine):
             case events.Remember(record):
                 self.disk.accepted[1] += record
                 self.check_new()
-            case events.ForgetAccepted():
-                self.disk.accepted = [self.disk.accepted[1], b""]
+            case events.ForgetAccepted(ahead):
+                self.disk.accepted = [self.disk.accepted[1], b"".join(ahead)]
             case events.Keep(line):
                 self.disk.journal += line
             case events.SaveTable(data):
@@ -386,13 +387,28 @@ class Gatekeeper(RuleBasedStateMachine):
             if ownership.refusal(app.uid, app.domain) is None
             and app.pem == self.desired.pem(CUSTOMER_OF[app.uid])
         }
-        markers = {(marker(name), "/503") for name in ownership.domains}
+        wanted |= {(marker(name), "/503") for name in ownership.domains} | {(FALLBACK, "/421")}
         for table in self.router.tables:
-            assert set(table) == wanted | markers | {(FALLBACK, "/421")}
+            assert wanted <= set(table) <= wanted | self.waiting(ownership)
+
+    def waiting(self, ownership: Ownership) -> set[tuple[str, str]]:
+        """Whose date lies ahead: they may wait for their clock, or be dead; nobody can tell."""
+        said = ((uid, packet.parse(data)) for uid, data in self.said)
+        return {
+            (item.key, f"/apps/{uid}/sockets/{item.key}")
+            for uid, item in said
+            if item.unix > self.clock().unix + FUTURE_SECONDS
+            and ownership.refusal(uid, item.key) is None
+        }
 
     def teardown(self) -> None:
+        """Once the clock is where it was at its latest, nobody is waited for."""
         if hasattr(self, "machine"):
             self.all_is_quiet()
+            dates = [packet.parse(data).unix for _, data in self.said]
+            self.offset = max([self.offset, *(date - self.monotonic for date in dates)])
+            self.all_is_quiet()
+            assert self.waiting(self.desired.ownership()) == set()
 
 
 def signed(values: dict[str, str | int], pem: str, *, leave: bool = False) -> bytes:
@@ -402,3 +418,35 @@ def signed(values: dict[str, str | int], pem: str, *, leave: bool = False) -> by
 
 
 TestGatekeeper = Gatekeeper.TestCase
+
+
+def test_an_app_that_died_after_the_clock_went_back_is_missed_when_the_clock_is_there() -> None:
+    found = Gatekeeper()
+    found.begin()
+    found.app_starts(APPS[0])
+    found.clock_jumps(-HOUR)
+    found.app_ends(APPS[0], False)
+    found.all_is_quiet()
+    assert found.machine.table.routes
+    found.clock_jumps(HOUR)
+    found.all_is_quiet()
+    assert not found.machine.table.routes
+    found.teardown()
+
+
+def test_what_was_said_before_the_clock_went_back_is_no_news_when_it_is_there_again() -> None:
+    """Also not to a gate that began in between."""
+    found = Gatekeeper()
+    found.begin()
+    found.app_starts(APPS[0])
+    said = found.said[-1]
+    found.app_ends(APPS[0], False)
+    found.clock_jumps(-HOUR)
+    found.rounds(200)
+    found.gate_is_killed()
+    found.offset = 1_000_000_000.0 + 1000.0 - found.monotonic
+    assert packet.parse(said[1]).unix == found.clock().unix
+    kept = b"".join(found.disk.accepted or [])
+    found.hear(*said)
+    assert b"".join(found.disk.accepted or []) == kept, "it was accepted again"
+    found.teardown()

@@ -177,6 +177,15 @@ def test_an_ioctl_that_is_refused_stays_so_with_bits_above(
     assert ask("ioctl", 0, request_number | 1 << 32, machine=machine) == EPERM
 
 
+@pytest.mark.parametrize(("name", "machine"), [("fcntl", "x86_64"), ("fcntl64", "i386")])
+def test_no_lease_lets_others_wait(name: str, machine: str) -> None:
+    setlease, setdeleg = 1024, 1040
+    for command in (setlease, setdeleg, setlease | 1 << 32):
+        assert ask(name, 3, command, machine=machine) == EPERM
+    for command in (0, 1, 2, 3, 4, 6, 1025, 1030, 1033):
+        assert ask(name, 3, command, machine=machine) == WORKS
+
+
 @pytest.mark.parametrize("request_number", [0x5401, 0x5413, 0x541B, 0x40049409, 0x5000940F])
 def test_other_ioctls_work(request_number: int) -> None:
     assert ask("ioctl", 0, request_number) == WORKS
