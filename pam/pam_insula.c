@@ -88,7 +88,7 @@ static FILE *open_own(const char *root, const char *before, uid_t uid, const cha
     return file;
 }
 
-/* Give the session its language and time zone: what the node wrote for this container. */
+/* Give the session its language, time zone and number of processors, as the node wrote them. */
 static void set_environment(pam_handle_t *pamh, const char *root, uid_t uid)
 {
     char line[128];
@@ -96,7 +96,8 @@ static void set_environment(pam_handle_t *pamh, const char *root, uid_t uid)
     pam_putenv(pamh, "LANG=C.UTF-8");
     while (file && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
-        if (!strncmp(line, "LANG=", 5) || !strncmp(line, "TZ=", 3))
+        if (!strncmp(line, "LANG=", 5) || !strncmp(line, "TZ=", 3)
+            || !strncmp(line, "OMP_NUM_THREADS=", 16))
             pam_putenv(pamh, line);
     }
     if (file)

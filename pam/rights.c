@@ -8,6 +8,7 @@
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,6 +36,17 @@ static bool filter_calls(void)
     return !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
 }
 
+/* core(5): one byte alone keeps the machine's crash handler, which is root, from being started. A hard
+ * limit of nothing cannot always be raised: it stays. */
+static bool forgo_cores(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CORE, &limit) || limit.rlim_max == 0)
+        return true;
+    limit.rlim_cur = limit.rlim_max = 1;
+    return !setrlimit(RLIMIT_CORE, &limit);
+}
+
 /* Only the kernel's word is taken for the last capability: reading it ends with EINVAL. The session
  * keyring of whoever started the node would lend its keys to every customer. */
 bool insula_drop_privileges(unsigned kept)
@@ -44,7 +56,7 @@ bool insula_drop_privileges(unsigned kept)
     bool good = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS;
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
         good = good && !prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
-    return good && !prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) &&
+    return good && forgo_cores() && !prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) &&
            !syscall(SYS_capset, &header, data) && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
            filter_calls();
 }

@@ -4,6 +4,7 @@ They are root's. ``boot/<uid>.ini`` names the build, so it is also the record of
 stands: it is written last, and container.ini includes it at each boot.
 """
 
+import os
 import re
 import struct
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from insula.emperor.errors import KernelError
 from insula.emperor.kernel.beneath import read_in_root
 from insula.emperor.settings import Node, Paths
 from insula.vassals import names
+from insula.vassals.errors import InvalidValue
 from insula.vassals.identity import API_UID
 from insula.vassals.spec import DEFAULT_LOCALE, DEFAULT_TIMEZONE, ContainerSpec
 
 ENVIRONMENT = "environment"
+# nproc(1) and OpenMP ask the scheduler, which knows no quota, but believe this first.
+PROCESSORS = "OMP_NUM_THREADS"
 # Below files/<uid>, in the order in which they are written; boot/<uid>.ini follows.
 FILES = ("passwd", "group", "localtime", "timezone", ENVIRONMENT)
 _ACCOUNTS_BYTES = 1 << 20
@@ -171,7 +175,7 @@ def files_of(node: Node, spec: ContainerSpec, ground: Ground) -> dict[Path, byte
     uid, has_zone = spec.uid, ground.zone is not None and ground.has_clock
     timezone = spec.timezone if has_zone else DEFAULT_TIMEZONE
     locale = spec.locale if ground.has_locale else DEFAULT_LOCALE
-    environment = {"LANG": locale, "TZ": timezone}
+    environment = {"LANG": locale, "TZ": timezone, PROCESSORS: str(processors_of(spec))}
     zone = ground.zone if has_zone and ground.zone is not None else _UTC
     place = node.paths.container_files(uid)
     return {
@@ -182,6 +186,11 @@ def files_of(node: Node, spec: ContainerSpec, ground: Ground) -> dict[Path, byte
         place / ENVIRONMENT: _lines(environment),
         node.paths.boot_ini(uid): _boot_ini(node.paths, uid, ground, environment).encode(),
     }
+
+
+def processors_of(spec: ContainerSpec) -> int:
+    """How many processors the container may keep busy; never more than the machine has."""
+    return min(os.cpu_count() or 1, -(-spec.cpu_percent // 100))
 
 
 def _lines(environment: dict[str, str]) -> bytes:
@@ -222,7 +231,7 @@ def _with_line(text: str, uid: int, line: str) -> bytes:
 
 
 def environment_of(paths: Paths, uid: int) -> dict[str, str]:
-    """LANG and TZ of a container's new sessions, as the node wrote them.
+    """LANG, TZ and the processors of a container's new sessions, as the node wrote them.
 
     Raises InvalidValue when the file holds anything else.
     """
@@ -234,4 +243,6 @@ def environment_of(paths: Paths, uid: int) -> dict[str, str]:
     found = dict(line.split("=", 1) for line in lines if "=" in line)
     names.locale(found.get("LANG", DEFAULT_LOCALE), path=f"{path}: LANG")
     names.timezone(found.get("TZ", DEFAULT_TIMEZONE), path=f"{path}: TZ")
-    return {key: found[key] for key in ("LANG", "TZ") if key in found}
+    if not found.get(PROCESSORS, "1").isdecimal():
+        raise InvalidValue(f"{path}: {PROCESSORS} should be a number")
+    return {key: found[key] for key in ("LANG", "TZ", PROCESSORS) if key in found}

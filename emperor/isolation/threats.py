@@ -128,6 +128,7 @@ THREATS = [
         ("write-sysctl", "write a sysctl of the machine", "sysctls own-uid"),
         ("write-sysfs", "write to /sys", "empty-sys own-uid"),
         ("write-sysrq", "write to /proc/sysrq-trigger", "proc-masks own-uid"),
+        ("start-crash-handler", "crash, so that the machine's root handles the core", "no-cores"),
         ("read-kernels-memory", "read kcore, and addresses from kallsyms, iomem and the like",
          "proc-masks no-capabilities"),
         ("read-machines-state", "watch the machine by interrupts, zones, timers and the like",

@@ -39,6 +39,7 @@ WALLS = {
         # ---- what a process may do
         Wall("own-uid", "a uid and gid of its own", (_BOOT, *_DOORS)),
         Wall("no-capabilities", "no capability, none to gain", (_BOOT, *_DOORS)),
+        Wall("no-cores", "a crash starts no handler of the machine", (_BOOT, *_DOORS)),
         Wall("no-new-privileges", "no program that is run gains a right", (_BOOT, *_DOORS)),
         Wall("system-calls", "a list of allowed system calls", ("emperor/seccomp/policy.py",)),
         Wall("descriptors", "no descriptor of the machine is inherited", ("pam/pam_insula.c",)),

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 from collections.abc import Sequence
 
 from insula.emperor.errors import KernelError
@@ -59,12 +60,23 @@ def leave_keyring() -> None:
             raise
 
 
+def forgo_cores() -> None:
+    """Have no core written by a crash, and no handler of the machine started.
+
+    Such a handler runs as root outside, whatever the limit, unless it is one byte (core(5)). A hard
+    limit of nothing cannot be raised without CAP_SYS_RESOURCE, so it stays.
+    """
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+
+
 def become(uid: int, *, gid: int | None = None, groups: Sequence[int] = ()) -> None:
     """Turn into ``uid`` with no capability and no way to gain one.
 
     Its groups are ``gid``, the same number as the uid unless said otherwise, and ``groups``.
     """
     leave_keyring()
+    forgo_cores()
     empty_bounding_set()
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, about="clearing ambient capabilities")
     group = uid if gid is None else gid

@@ -52,7 +52,7 @@ CAPSET, CAPABILITY_VERSION = (126 if os.uname().machine == "x86_64" else 91), 0x
 OUTSIDE = {"firewall", "disk-limit", "sealed-distro", "own-address", "no-ipv6"}
 INSIDE = {
     *NAMESPACES, *CONTROLLERS, *PROC, "read-only-root", "nosuid", "devices", "empty-sys", "own-uid",
-    "no-capabilities", "no-new-privileges", "system-calls", "descriptors", "terminals",
+    "no-capabilities", "no-new-privileges", "system-calls", "descriptors", "terminals", "no-cores",
     "no-set-uid", "read-only-files",
 }  # fmt: skip
 
@@ -342,6 +342,8 @@ def _drop(uid: int, off: set[str], program: bytes) -> None:
     early = "no-new-privileges" in off and "system-calls" not in off
     if early:
         syscalls.apply_filter(program)
+    if "no-cores" not in off:
+        privileges.forgo_cores()
     if "no-capabilities" not in off:
         privileges.empty_bounding_set()
     elif "own-uid" not in off:

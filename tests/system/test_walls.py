@@ -139,6 +139,9 @@ def test_w_shows_nobody_of_the_machine_or_of_the_neighbours(node: Node, uid: int
 @pytest.mark.skipif(lxcfs.lack() != "", reason=lxcfs.lack() or "lxcfs can run")
 def test_a_container_sees_its_own_figures(node: Node, uid: int) -> None:
     until(lambda: _total(node, uid) == 700, 5 * BUSY, "free shows the container's memory")
+    # 100 % of one processor; the app's environment is the boot's, a session's the doorway's
+    assert node.ssh(uid, "nproc").stdout == node.insula("enter", str(uid), "--", "nproc").stdout
+    assert node.ssh(uid, "nproc").stdout == "1\n"
     up = float(node.ssh(uid, "cut -d. -f1 /proc/uptime").stdout)
     assert up < float(Path("/proc/uptime").read_text().split()[0]) - 30
 

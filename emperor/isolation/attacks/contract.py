@@ -145,7 +145,12 @@ def _register(function: Attack, *, killed_is_held: bool) -> None:
 
 
 def any_of(tries: Sequence[Callable[[], str]]) -> str:
-    """The proof of the first try that gets through; raises Held with all refusals."""
+    """The proof of the first try that gets through; raises Held with all refusals.
+
+    Raises ValueError for no tries at all, which would prove nothing.
+    """
+    if not tries:
+        raise ValueError("there is nothing to try")
     refusals: list[str] = []
     for one in tries:
         try:
@@ -153,7 +158,7 @@ def any_of(tries: Sequence[Callable[[], str]]) -> str:
         except (OSError, Held) as error:
             if str(error) not in refusals:
                 refusals.append(str(error))
-    raise Held("; ".join(refusals[:4]) or "nothing to try")
+    raise Held("; ".join(refusals[:4]))
 
 
 @dataclass(frozen=True)

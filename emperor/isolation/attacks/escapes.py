@@ -1,9 +1,12 @@
 """Attacks that leave the container's root: by what is left of the machine's, and by descriptors."""
 
 import os
+import resource
+import signal
 import socket
 import stat
 import struct
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -120,3 +123,24 @@ def _peer(targets: Targets, what: str, pid: int, number: int) -> str:
     if uid in (targets.own.uid, -1):
         raise Held("our sockets lead to ourselves")
     return f"{what} is a connection to a process of uid {uid}"
+
+
+@attack
+def start_crash_handler(_targets: Targets) -> str:
+    """The machine's root runs what core_pattern pipes to, with our memory as its input (core(5)).
+
+    A core that was dumped, to a handler or to a file, is told by wait(2).
+    """
+    with tempfile.TemporaryDirectory() as place:
+        child = subprocess.Popen(["/bin/sleep", "60"], cwd=place, preexec_fn=_want_cores)
+        child.send_signal(signal.SIGABRT)
+        status = os.waitpid(child.pid, 0)[1]
+        child.returncode = status
+    if os.WCOREDUMP(status):
+        return "the kernel dumped our core"
+    raise Held(f"no core at a limit of {resource.getrlimit(resource.RLIMIT_CORE)[1]} bytes")
+
+
+def _want_cores() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))

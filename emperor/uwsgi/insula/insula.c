@@ -7,6 +7,7 @@
  *   remount:WHERE FLAGS   change the flags of a bind mount; knows nosymfollow, which `mount:` does not
  *   mkdirs:MODE PATH      make a directory with exactly this mode
  *   capbset:              empty the capability bounding set
+ *   nocore:               a crash writes no core and starts no handler of the machine (core(5))
  *   nnp:                  set no_new_privs, and have a session keyring (keyrings(7)) of its own
  *   deathsig:             SIGKILL when the parent Emperor dies
  *   mask:, cover:         see mask.c
@@ -32,6 +33,7 @@
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #ifndef MS_NOSYMFOLLOW
@@ -140,6 +142,20 @@ static int hook_capbset(char *unused) {
 			uwsgi_error("capbset:/prctl()");
 			return -1;
 		}
+	}
+	return 0;
+}
+
+/* core(5): a handler that core_pattern names runs as the machine's root, whatever the limit, unless it is
+   just one byte. A hard limit of nothing cannot be raised without CAP_SYS_RESOURCE: it stays. */
+static int hook_nocore(char *unused) {
+	struct rlimit limit;
+	(void) unused;
+	if (!getrlimit(RLIMIT_CORE, &limit) && limit.rlim_max > 0) {
+		limit.rlim_cur = limit.rlim_max = 1;
+		if (!setrlimit(RLIMIT_CORE, &limit)) return 0;
+		uwsgi_error("nocore:/setrlimit()");
+		return -1;
 	}
 	return 0;
 }
@@ -386,6 +402,7 @@ static void insula_load(void) {
 	uwsgi_register_hook("remount", hook_remount);
 	uwsgi_register_hook("mkdirs", hook_mkdirs);
 	uwsgi_register_hook("capbset", hook_capbset);
+	uwsgi_register_hook("nocore", hook_nocore);
 	uwsgi_register_hook("nnp", hook_nnp);
 	uwsgi_register_hook("deathsig", hook_deathsig);
 	uwsgi_register_hook("mask", insula_hook_mask);
