@@ -99,12 +99,16 @@ class Daemon:
         self.boots = Boots({**self.boots.written, **outcome.written}, self.boots.ending)
 
     def _keys_came(self, desired: DesiredState, now: float) -> bool:
-        """Ask again for signing keys that the API did not give; True when it has now."""
+        """Ask again for signing keys that the API did not give; True when it has now.
+
+        Also when a change came with them: its round looks at changed containers alone, and the keys
+        of the others would wait for the next full one.
+        """
         keys = self.reconciler.keys
         if keys is None or self.duties.full == 0.0 or keys.is_complete(desired):
             return False
         keys.keys(desired, now=now)
-        return keys.is_complete(desired) and not self.fetcher.news.is_set()
+        return keys.is_complete(desired)
 
     def _watch_boots(self, desired: DesiredState) -> None:
         """Report again as soon as what was just written runs, and wake the Emperor for it."""

@@ -24,7 +24,8 @@ from insula.vassals.spec import DesiredState
 
 # The database as it is, only brought up to what the node knows; an empty one, filled from there.
 CURRENT, NEW = "current", "new"
-STOP_SECONDS = 20.0
+# A daemon waits up to 30 s for a change, and the worker that holds its request outlives its master.
+STOP_SECONDS = 45.0
 ANSWER_SECONDS = 60.0
 RESTORE_SECONDS = 600.0
 _NAME = re.compile(r"\d{8}T\d{6}Z-\d+-(change|migration)\.sqlite3")

@@ -17,9 +17,10 @@ pytestmark = pytest.mark.vm
 NETWORK = "10.202.0.0/16"
 DEMO = "demo.insula.localhost"
 UNIT = "/sys/fs/cgroup/system.slice/insula.service"
+# Not the system calls: a User Mode Linux has no 32 bit, the walls show the filter there.
 KERNEL_TESTS = (
     "care", "cgroup", "configurator", "enter", "file_dates", "firewall", "gate", "network", "pam",
-    "router", "storage", "syscalls", "terminals",
+    "router", "storage", "terminals",
 )  # fmt: skip
 SSH_WORDS = (
     "-i /etc/insula/demo/id_ed25519 -p 2222 -o BatchMode=yes -o StrictHostKeyChecking=no"
@@ -178,7 +179,8 @@ def _pytest(machine: Guest, files: str) -> str:
         "cd /root && [ -e venv/complete ] || { python3 -m venv venv"
         " && venv/bin/pip install -q pytest && venv/bin/pip install -q -e 'insula[node]'"
         " && apt-get install -y -qq --no-install-recommends make rsync >/dev/null"
-        " && make -s -C insula/pam && touch venv/complete; }",
+        # customers of the gate's tests run this Python, too
+        " && make -s -C insula/pam && chmod 711 /root && touch venv/complete; }",
         timeout=300,
     )
     done = machine.run(
