@@ -9,7 +9,7 @@ from enum import StrEnum
 from django.http import HttpRequest, HttpResponseBase
 
 from insula.api.errors import ApiError, Code
-from insula.api.problem import problem
+from insula.api.problem import refusal
 
 try:
     import uwsgi  # type: ignore[import-untyped]  # exists inside uWSGI alone
@@ -45,7 +45,7 @@ def door_middleware(answer: Answer) -> Answer:
             door = _door(request)
             _check(request, door)
         except ApiError as error:
-            return problem(error)
+            return refusal(request, error)
         request.META[DOOR_KEY] = door
         # Behind a door of the machine's own there is no browser and no TLS to ask for.
         return answer(request)

@@ -22,6 +22,9 @@ class Code(StrEnum):
     NAME_TAKEN = "name-taken"
     DOMAIN_TAKEN = "domain-taken"
     TOO_LARGE = "too-large"
+    LENGTH_REQUIRED = "length-required"
+    BAD_RANGE = "bad-range"
+    THROTTLED = "throttled"
     BUSY = "busy"
     TIMED_OUT = "timed-out"
     NO_SPACE = "no-space"
@@ -40,6 +43,9 @@ STATUS = {
     Code.NAME_TAKEN: 409,
     Code.DOMAIN_TAKEN: 409,
     Code.TOO_LARGE: 413,
+    Code.LENGTH_REQUIRED: 411,
+    Code.BAD_RANGE: 416,
+    Code.THROTTLED: 429,
     Code.BUSY: 503,
     Code.TIMED_OUT: 504,
     Code.NO_SPACE: 507,

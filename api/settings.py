@@ -1,15 +1,16 @@
 """Django's settings, read once from one file; the only place that looks at the environment.
 
 INSULA_API_CONFIG names that file (default /run/secrets/api.toml); `secret-key` and
-`key-encryption-key` lie beside it. INSULA_API_ROLE=node loads the node door alone, which saves its
-process the libraries of the customers' door. INSULA_API_TESTING=1 takes fixed keys and a database
-in memory.
+`key-encryption-key` lie beside it, and if wanted the operator's own `operator.toml`.
+INSULA_API_ROLE=node loads the node door alone, which saves its process the libraries of the
+customers' door. INSULA_API_TESTING=1 takes fixed keys and a database in memory.
 """
 
 import os
 import sys
 import tomllib
-from ipaddress import IPv4Network
+from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path, PurePosixPath
 
 from django.core.exceptions import ImproperlyConfigured
@@ -44,6 +45,44 @@ def _read_config() -> dict[str, str]:
     return {**_DEFAULTS, **{key: str(value) for key, value in found.items()}}
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What an operator may choose in ``operator.toml``, which no upgrade overwrites.
+
+    ``resolver`` is the address of the DNS server that domains' proofs are asked from; without one
+    the zones' own name servers are asked. ``allowed_origins`` are the web pages that may call
+    ``/api/`` from a browser; ``*`` is all of them.
+    """
+
+    resolver: str = ""
+    resolver_port: int = 53
+    allowed_origins: tuple[str, ...] = ("*",)
+
+
+def read_choices(path: Path) -> Choices:
+    """The operator's choices, the defaults without a file. Raises ImproperlyConfigured."""
+    try:
+        found = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return Choices()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ImproperlyConfigured(f"{path}: {error}; correct it or take it away") from error
+    if unknown := set(found) - {item.name for item in fields(Choices)}:
+        raise ImproperlyConfigured(f"{path}: unknown keys {', '.join(sorted(unknown))}")
+    resolver, port = found.get("resolver", ""), found.get("resolver_port", 53)
+    origins = found.get("allowed_origins", ["*"])
+    try:
+        if resolver != "":
+            ip_address(str(resolver))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{path}: resolver: should be an IP address") from error
+    if type(port) is not int or not 0 < port < 65536:
+        raise ImproperlyConfigured(f"{path}: resolver_port: should be from 1 to 65535")
+    if not isinstance(origins, list) or not all(isinstance(item, str) for item in origins):
+        raise ImproperlyConfigured(f"{path}: allowed_origins: should be a list of texts")
+    return Choices(resolver, port, tuple(origins))
+
+
 def _read_secret(name: str) -> str:
     path = CONFIG.with_name(name)
     try:
@@ -65,6 +104,7 @@ BASE_DOMAIN = _config["base_domain"]
 NETWORK = IPv4Network(_config["network"])
 CONTAINER_INI = PurePosixPath(_config["container_ini"])
 DEFAULT_DISTRO = _config["default_distro"]
+CHOICES = Choices() if TESTING else read_choices(CONFIG.with_name("operator.toml"))
 # Where committed changes wake the waiting feeds of the node door's process; None: nobody waits.
 WAKE_SOCKET = None if TESTING else str(Path(_config["database"]).with_name("wake.sock"))
 
@@ -136,6 +176,11 @@ TEMPLATES = [
             ]
         },
     }
+]
+# Operators' passwords of earlier releases are PBKDF2; Django renews them at the next login.
+PASSWORD_HASHERS = [
+    "insula.api.hashers.Argon2",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 STATIC_URL = "/static/"
 # Every customer has a site beside the API's and may set cookies for the base domain. Browsers take

@@ -13,6 +13,8 @@ from django.db import IntegrityError
 from insula.api.actions.actor import Actor
 from insula.api.actions.change import audit, change
 from insula.api.actions.customers import RESERVED
+from insula.api.actions.domains import forget_owner
+from insula.api.actions.nodes import must_fit
 from insula.api.errors import ApiError, Code, not_found
 from insula.api.models import Container, Customer, Distro, Domain
 from insula.vassals import identity, names, spec
@@ -113,32 +115,41 @@ def create_container(actor: Actor, customer: Customer, *, name: str, wanted: Wan
     names.label(name, path="name")
     if name in RESERVED:
         raise ApiError(Code.NAME_TAKEN, f"the name {name} is reserved", field="name")
-    values = _defaults(name) | wanted.checked()
+    values = wanted.checked()
     with change() as revision:
-        if customer.containers.filter(state="running").count() >= MAXIMUM_CONTAINERS:
-            raise ApiError(
-                Code.CONFLICT,
-                f"customer {customer.name} has {MAXIMUM_CONTAINERS} containers already",
-                "destroy one that is no longer needed, or ask the operator for another customer",
-            )
-        if not actor.is_operator and customer.containers.count() >= MAXIMUM_UIDS:
-            raise ApiError(
-                Code.CONFLICT,
-                f"{customer.name} has had {MAXIMUM_UIDS} containers, destroyed ones included",
-                "an operator can create more",
-            )
         if Container.objects.filter(name=name, state="running").exists():
             raise ApiError(
                 Code.NAME_TAKEN, f"the name {name} is taken", "choose another", field="name"
             )
-        row = Container(
-            customer=customer, name=name, revision=revision, changed_at=time.time(), **values
+        return add_container(actor, customer, revision, name=name, values=values)
+
+
+def add_container(
+    actor: Actor, customer: Customer, revision: int, *, name: str, values: dict[str, object]
+) -> Container:
+    """The row and its base-domain name, inside ``change()``; ``values`` are checked ones."""
+    if customer.containers.filter(state="running").count() >= MAXIMUM_CONTAINERS:
+        raise ApiError(
+            Code.CONFLICT,
+            f"customer {customer.name} has {MAXIMUM_CONTAINERS} containers already",
+            "destroy one that is no longer needed, or ask the operator for another customer",
         )
-        row.save()
-        # Both fail when the platform has no number left; the transaction then takes the row back.
-        identity.address_of(row.uid, settings.NETWORK)
-        _attach_base_domain(row, revision)
-        audit(actor, "create-container", str(row.uid), name)
+    if not actor.is_operator and customer.containers.count() >= MAXIMUM_UIDS:
+        raise ApiError(
+            Code.CONFLICT,
+            f"{customer.name} has had {MAXIMUM_UIDS} containers, destroyed ones included",
+            "an operator can create more",
+        )
+    row = Container(
+        customer=customer, name=name, revision=revision, changed_at=time.time(),
+        **(_defaults(name) | values),
+    )  # fmt: skip
+    must_fit(row)
+    row.save()
+    # Both fail when the platform has no number left; the transaction then takes the row back.
+    identity.address_of(row.uid, settings.NETWORK)
+    _attach_base_domain(row, revision)
+    audit(actor, "create-container", str(row.uid), name)
     return row
 
 
@@ -162,6 +173,8 @@ def _attach_base_domain(row: Container, revision: int) -> None:
         raise ApiError(
             Code.NAME_TAKEN, f"the domain {row.domain} is taken", "choose another", field="name"
         )
+    if held is not None:
+        forget_owner(held)
     Domain.objects.update_or_create(
         name=row.domain,
         defaults={
@@ -182,7 +195,8 @@ def find_container(actor: Actor, uid: int) -> Container:
     return row
 
 
-def _running(actor: Actor, uid: int) -> Container:
+def running_container(actor: Actor, uid: int) -> Container:
+    """The container if the actor may see it and it is not destroyed. Raises ApiError."""
     row = find_container(actor, uid)
     if row.state != "running":
         raise ApiError(Code.CONFLICT, f"container {uid} is destroyed", "create a new one")
@@ -192,31 +206,41 @@ def _running(actor: Actor, uid: int) -> Container:
 def change_container(actor: Actor, uid: int, wanted: Wanted) -> tuple[Container, dict[str, Effect]]:
     """Change what differs; returns for each named field what the change takes."""
     values = wanted.checked()
-    row = _running(actor, uid)
+    row = running_container(actor, uid)
     if all(getattr(row, name) == value for name, value in values.items()):
         return row, dict.fromkeys(values, "nothing")
-    effects: dict[str, Effect] = {}
     with change() as revision:
-        row = _running(actor, uid)
-        for name, value in values.items():
-            if getattr(row, name) == value:
-                effects[name] = "nothing"
-                continue
-            effects[name] = "restart" if name in _NEED_RESTART else "live"
-            setattr(row, name, value)
+        row = running_container(actor, uid)
+        effects = set_values(row, values)
         if "restart" in effects.values():
             row.generation += 1
-        _touch(row, revision)
+        touch(row, revision)
         audit(actor, "change-container", str(uid), ", ".join(sorted(effects)))
     return row, effects
+
+
+def set_values(row: Container, values: dict[str, object]) -> dict[str, Effect]:
+    """Set checked values, inside ``change()``; says what each takes. Raises ApiError."""
+    effects: dict[str, Effect] = {}
+    before = (row.memory_bytes, row.storage_bytes)
+    for name, value in values.items():
+        if getattr(row, name) == value:
+            effects[name] = "nothing"
+            continue
+        effects[name] = "restart" if name in _NEED_RESTART else "live"
+        setattr(row, name, value)
+    # Giving back is always possible, also where too much was promised.
+    if row.memory_bytes > before[0] or row.storage_bytes > before[1]:
+        must_fit(row)
+    return effects
 
 
 def reboot_container(actor: Actor, uid: int) -> Container:
     """Stop and boot: the next generation."""
     with change() as revision:
-        row = _running(actor, uid)
+        row = running_container(actor, uid)
         row.generation += 1
-        _touch(row, revision)
+        touch(row, revision)
         audit(actor, "reboot-container", str(uid))
     return row
 
@@ -224,15 +248,16 @@ def reboot_container(actor: Actor, uid: int) -> Container:
 def destroy_container(actor: Actor, uid: int) -> Container:
     """Take the container away; its uid is never used again, its name is free at once."""
     with change() as revision:
-        row = _running(actor, uid)
+        row = running_container(actor, uid)
         row.state = "destroyed"
-        _touch(row, revision)
+        touch(row, revision)
         row.base_domains.filter(state="attached").update(state="detached", revision=revision)
         audit(actor, "destroy-container", str(uid), row.name)
     return row
 
 
-def _touch(row: Container, revision: int) -> None:
+def touch(row: Container, revision: int) -> None:
+    """Save a container that the node must look at again."""
     row.revision = revision
     row.changed_at = time.time()
     try:

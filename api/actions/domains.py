@@ -1,9 +1,14 @@
 """Attaches domains to customers and takes them away."""
 
-from django.conf import settings
+import uuid
 
+from django.conf import settings
+from django.db import transaction
+
+from insula.api.actions import texts
 from insula.api.actions.actor import Actor
 from insula.api.actions.change import audit, change
+from insula.api.actions.tags import put_tags
 from insula.api.errors import ApiError, Code, not_found
 from insula.api.models import Customer, Domain
 from insula.vassals import names
@@ -35,6 +40,8 @@ def attach_domain(actor: Actor, customer: Customer, name: str) -> Domain:
                     f"{customer.name} has had {MAXIMUM_NAMES} domains, detached ones included",
                     "attach one of them again, or ask an operator",
                 )
+        if held is not None:
+            forget_owner(held)
         row, _ = Domain.objects.update_or_create(
             name=name,
             defaults={
@@ -45,6 +52,48 @@ def attach_domain(actor: Actor, customer: Customer, name: str) -> Domain:
             },
         )
         audit(actor, "attach-domain", name, customer.name)
+    return row
+
+
+def forget_owner(row: Domain) -> None:
+    """Nothing that a former owner wrote about a domain is the next one's business."""
+    row.uuid, row.note = uuid.uuid4(), ""
+    row.save(update_fields=["uuid", "note"])
+    row.tags.clear()
+
+
+def must_be_free(customer: Customer, name: str) -> str:
+    """The name in its one form, if nobody has it and it may be proven. Raises ApiError."""
+    name = names.domain(name, path="name")
+    _refuse_base_domain(name)
+    if Domain.objects.filter(name=name, state="attached").exists():
+        raise _taken(name)
+    _refuse_overlap(customer, name)
+    return name
+
+
+def describe_domain(
+    actor: Actor, number: int, *, note: str | None, tags: tuple[str, ...] | None
+) -> Domain:
+    """Note something about a domain, or replace its tags. Raises ApiError or InvalidValue."""
+    if note is not None:
+        texts.note(note, path="note")
+    with transaction.atomic():
+        row = domain_by_number(actor, number)
+        if note is not None:
+            row.note = note
+            row.save(update_fields=["note"])
+        if tags is not None:
+            put_tags(row, tags)
+        audit(actor, "describe-domain", row.name)
+    return row
+
+
+def domain_by_number(actor: Actor, number: int) -> Domain:
+    """The attached domain if the actor may see it. Raises ApiError: not found."""
+    row = Domain.objects.filter(pk=number, state="attached").select_related("container").first()
+    if row is None or not actor.may_see(row.customer_id):
+        raise not_found(f"domain {number}")
     return row
 
 

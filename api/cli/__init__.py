@@ -13,13 +13,15 @@ from insula.api.cli.invocation import Invocation, takes_json
 from insula.vassals.errors import InsulaError
 
 # Loaded when used: `insula --help` imports neither httpx nor a node's code.
-_OURS = ("customer", "container", "domain", "operator")
+_OURS = ("customer", "container", "domain", "operator", "user", "news")
 _NODE = ("node", "distro", "enter", "logs", "explain")
 _HELP = {
     "customer": "Customers and their tokens.",
     "container": "Containers: create, list, show, set, reboot, destroy.",
     "domain": "Which names a customer's apps may announce.",
     "operator": "Who may use the pages at /admin/.",
+    "user": "Logins with a password, for clients of the ancestor's API.",
+    "news": "What the operators tell their customers.",
     "node": "This machine's node: up, down, status, doctor.",
     "distro": "Root file systems: build, list, remove.",
     "enter": "Open a shell in a container, as the operator.",

@@ -10,7 +10,16 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from insula.api import faults
-from insula.api.customer import containers, customers, distros, domains, operators
+from insula.api.customer import (
+    containers,
+    customers,
+    distros,
+    domains,
+    news,
+    nodes,
+    operators,
+    users,
+)
 from insula.api.customer.auth import authenticate
 from insula.api.customer.schemas import PingOut
 from insula.api.errors import ApiError, Code
@@ -28,6 +37,9 @@ api.add_router("", containers.router)
 api.add_router("", domains.router)
 api.add_router("", distros.router)
 api.add_router("", operators.router)
+api.add_router("", users.router)
+api.add_router("", news.router)
+api.add_router("", nodes.router)
 log = logging.getLogger("insula.api")
 
 

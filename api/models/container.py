@@ -1,9 +1,12 @@
 """A container: its id is never used again, and everything on a node is named after it."""
 
+import uuid
+
 from django.conf import settings
 from django.db import models
 
 from insula.api.models.customer import Customer
+from insula.api.models.tag import Tag
 from insula.vassals import identity, spec
 
 
@@ -25,6 +28,13 @@ class Container(models.Model):
     timezone = models.CharField(max_length=64, default=spec.DEFAULT_TIMEZONE)
     locale = models.CharField(max_length=64, default=spec.DEFAULT_LOCALE)
     state = models.CharField(max_length=16, default="running")
+    # A free text that need not be unique; empty: the name.
+    title = models.CharField(max_length=255, blank=True, default="")
+    note = models.TextField(blank=True, default="")
+    uuid = models.UUIDField(default=uuid.uuid4, editable=False)
+    secret_uuid = models.UUIDField(null=True, editable=False)
+    nofollow = models.BooleanField(default=False)
+    tags = models.ManyToManyField(Tag, related_name="containers")
 
     class Meta:
         ordering = ["id"]

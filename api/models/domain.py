@@ -1,9 +1,12 @@
 """A domain: who may announce it. A detached one stays, so that nodes hear that it is detached."""
 
+import uuid
+
 from django.db import models
 
 from insula.api.models.container import Container
 from insula.api.models.customer import Customer
+from insula.api.models.tag import Tag
 
 
 class Domain(models.Model):
@@ -15,6 +18,10 @@ class Domain(models.Model):
     )
     state = models.CharField(max_length=16, default="attached")
     revision = models.PositiveBigIntegerField(default=0)
+    # A new owner gets a new uuid, and neither note nor tags.
+    uuid = models.UUIDField(default=uuid.uuid4, editable=False)
+    note = models.TextField(blank=True, default="")
+    tags = models.ManyToManyField(Tag, related_name="domains")
 
     class Meta:
         ordering = ["name"]

@@ -3,12 +3,21 @@
 from django.db import models
 
 from insula.api.models.container import Container
+from insula.api.models.customer import Customer
 
 
 class Node(models.Model):
     name = models.CharField(max_length=64, unique=True)
     revision = models.BigIntegerField(default=-1)
     reported_at = models.DateTimeField(null=True)
+    address = models.GenericIPAddressField(null=True)
+    # A customer may have a node of its own and make containers there as it likes.
+    owner = models.ForeignKey(
+        Customer, on_delete=models.PROTECT, null=True, blank=True, related_name="nodes"
+    )
+    # What containers may be promised in all; empty: as much as anybody asks for.
+    memory_bytes = models.PositiveBigIntegerField(null=True)
+    storage_bytes = models.PositiveBigIntegerField(null=True)
 
 
 class Distro(models.Model):

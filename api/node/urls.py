@@ -5,15 +5,15 @@ from django.urls import path
 
 from insula.api.errors import ApiError, Code
 from insula.api.node import views
-from insula.api.problem import problem
+from insula.api.problem import refusal
 
 
 def nothing_here(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(ApiError(Code.NOT_FOUND, "there is nothing at this address"))
+    return refusal(request, ApiError(Code.NOT_FOUND, "there is nothing at this address"))
 
 
 def broken(request: HttpRequest) -> HttpResponse:
-    return problem(ApiError(Code.INTERNAL, "the API failed", "its log says why"))
+    return refusal(request, ApiError(Code.INTERNAL, "the API failed", "its log says why"))
 
 
 urlpatterns = [

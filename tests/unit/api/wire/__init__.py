@@ -1,0 +1,1 @@
+"""The ancestor's wire format, asked as its clients ask."""
