@@ -14,6 +14,11 @@ DOMAIN_LENGTH = 253
 TIMEZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,31}(/[A-Za-z0-9][A-Za-z0-9_+-]{0,31}){0,2}")
 LOCALE = re.compile(r"C|POSIX|C\.UTF-8|[a-z]{2,3}_[A-Z]{2}(\.[A-Za-z0-9-]{1,16})?(@[a-z]{1,16})?")
 
+# One part of a path: `..`, `./` and `/.` are impossible, and it is no program's option.
+HOME_PART = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
+# What the platform keeps in a home.
+PLATFORM_DIRECTORIES = frozenset({"etc", "logs", "run", "tmp", "vassals"})
+
 
 def is_token(text: str) -> bool:
     """True when the text may be a placeholder's value; ``.`` and ``..`` may not."""
@@ -56,6 +61,27 @@ def domain(text: str, *, path: str, wildcard: bool = True) -> str:
             "for instance shop.example.org, or .example.org for every name below it",
         )
     return name
+
+
+def home_path(text: str, *, path: str, length: int) -> str:
+    """Return the text if it names something below a home: relative, plain, not the platform's own.
+
+    Letters, digits, ``.``, ``_`` and ``-``; no part begins or ends with a dot or begins with ``-``.
+    Raises InvalidValue, naming ``path``.
+    """
+    parts = text.split("/")
+    if (
+        len(text) > length
+        or ".." in text
+        or any(HOME_PART.fullmatch(part) is None for part in parts)
+        or parts[0] in PLATFORM_DIRECTORIES
+    ):
+        raise InvalidValue(
+            f"{path}: {text[:64]!r} is no path below the home",
+            f"at most {length} of A-Z a-z 0-9 . _ - /, and not in "
+            + ", ".join(sorted(PLATFORM_DIRECTORIES)),
+        )
+    return text
 
 
 def timezone(text: str, *, path: str) -> str:

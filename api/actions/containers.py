@@ -14,6 +14,7 @@ from insula.api.actions.actor import Actor
 from insula.api.actions.change import audit, change
 from insula.api.actions.customers import RESERVED
 from insula.api.actions.domains import forget_owner
+from insula.api.actions.links import release
 from insula.api.actions.nodes import must_fit
 from insula.api.errors import ApiError, Code, not_found
 from insula.api.models import Container, Customer, Distro, Domain
@@ -252,6 +253,7 @@ def destroy_container(actor: Actor, uid: int) -> Container:
         row.state = "destroyed"
         touch(row, revision)
         row.base_domains.filter(state="attached").update(state="detached", revision=revision)
+        release(row)
         audit(actor, "destroy-container", str(uid), row.name)
     return row
 

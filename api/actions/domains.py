@@ -84,7 +84,7 @@ def describe_domain(
             row.note = note
             row.save(update_fields=["note"])
         if tags is not None:
-            put_tags(row, tags)
+            put_tags(row, row.customer_id, tags)
         audit(actor, "describe-domain", row.name)
     return row
 

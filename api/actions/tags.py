@@ -8,7 +8,7 @@ from insula.api.actions import texts
 from insula.api.actions.actor import Actor
 from insula.api.actions.change import audit
 from insula.api.errors import ApiError, Code, not_found
-from insula.api.models import Container, Customer, Domain, Tag
+from insula.api.models import Container, Customer, Domain, Loopbox, Tag
 
 MAXIMUM_TAGS = 1000
 
@@ -61,9 +61,9 @@ def find_tag(actor: Actor, number: int) -> Tag:
     return row
 
 
-def put_tags(row: Container | Domain, names: Sequence[str]) -> None:
+def put_tags(row: Container | Domain | Loopbox, customer_id: int, names: Sequence[str]) -> None:
     """Replace all tags of one object; names that its customer has not are passed over."""
-    row.tags.set(Tag.objects.filter(customer_id=row.customer_id, name__in=names))
+    row.tags.set(Tag.objects.filter(customer_id=customer_id, name__in=names))
 
 
 def _check_name(name: str) -> None:

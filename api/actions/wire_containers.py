@@ -18,12 +18,14 @@ from insula.api.actions.containers import (
     set_values,
     touch,
 )
+from insula.api.actions.custom_distros import usable_by
 from insula.api.actions.customers import RESERVED
 from insula.api.actions.encryption import encrypt
+from insula.api.actions.links import link, unlink
 from insula.api.actions.nodes import owned_node
 from insula.api.actions.tags import put_tags
 from insula.api.errors import ApiError, Code
-from insula.api.models import Container, Customer, Notification
+from insula.api.models import Container, CustomDistro, Customer, Notification
 from insula.vassals import spec
 from insula.vassals.errors import InvalidValue
 
@@ -88,6 +90,11 @@ class Request:
     limits: Wanted = field(default_factory=Wanted)
     channels: Channels = field(default_factory=Channels)
     tags: tuple[str, ...] | None = None
+    custom_distros_storage: bool | None = None
+    # 0 takes it away: no row has that number.
+    custom_distro: int | None = None
+    link: int | None = None
+    unlink: int | None = None
     is_reboot: bool = False
 
     def check(self) -> None:
@@ -115,7 +122,7 @@ def change_container(actor: Actor, uid: int, wanted: Request) -> dict[str, Effec
             row = running_container(actor, uid)
             effects |= set_values(row, limits | _sizes(row, wanted) | _hostname(row, wanted))
             effects = {_WIRE_NAMES.get(name, name): effect for name, effect in effects.items()}
-            is_noted = _describe(row, wanted) | _set_channels(row, channels)
+            is_noted = _describe(row, wanted) | _set_channels(row, channels) | _link(row, wanted)
             if wanted.is_reboot:
                 effects["reboot"] = "restart"
             is_applied = not set(effects.values()) <= {"nothing"}
@@ -170,17 +177,41 @@ def _hostname(row: Container, wanted: Request) -> dict[str, object]:
 def _describe(row: Container, wanted: Request) -> bool:
     """Store what no node needs to know; True when something changed."""
     changed = []
-    for name in ("title", "note", "nofollow"):
+    for name in ("title", "note", "nofollow", "custom_distros_storage"):
         value = getattr(wanted, name)
         if value is not None and value != getattr(row, name):
             setattr(row, name, value)
             changed.append(name)
+    if wanted.custom_distro is not None and wanted.custom_distro != (row.custom_distro_id or 0):
+        row.custom_distro = _usable_distro(row, wanted.custom_distro)
+        changed.append("custom_distro")
     if changed:
         row.save(update_fields=changed)
     if wanted.tags is None or set(wanted.tags) == {tag.name for tag in row.tags.all()}:
         return bool(changed)
-    put_tags(row, wanted.tags)
+    put_tags(row, row.customer_id, wanted.tags)
     return True
+
+
+def _usable_distro(row: Container, number: int) -> CustomDistro | None:
+    if number == 0:
+        return None
+    found = usable_by(row).filter(pk=number).first()
+    if found is None:
+        raise InvalidValue(
+            f"custom_distro: {number} cannot be used by container {row.uid}",
+            f"GET custom_distros/{row.uid} lists those that can",
+        )
+    return found
+
+
+def _link(row: Container, wanted: Request) -> bool:
+    """Link and unlink, all or nothing with the rest; True when something changed."""
+    if wanted.link is not None:
+        link(row, wanted.link)
+    if wanted.unlink is not None:
+        unlink(row, wanted.unlink)
+    return wanted.link is not None or wanted.unlink is not None
 
 
 def _set_channels(row: Container, values: dict[str, str | int]) -> bool:

@@ -34,6 +34,11 @@ class Container(models.Model):
     uuid = models.UUIDField(default=uuid.uuid4, editable=False)
     secret_uuid = models.UUIDField(null=True, editable=False)
     nofollow = models.BooleanField(default=False)
+    # Whether custom distros may be stored in its home, and which one of another's it is to have.
+    custom_distros_storage = models.BooleanField(default=False)
+    custom_distro = models.ForeignKey(
+        "api.CustomDistro", on_delete=models.PROTECT, null=True, related_name="users"
+    )
     tags = models.ManyToManyField(Tag, related_name="containers")
 
     class Meta:

@@ -22,3 +22,5 @@ class Notification(models.Model):
     slack_webhook = models.CharField(max_length=255, blank=True, default="")
     alarm_freq = models.PositiveIntegerField(default=60)
     quota_threshold = models.PositiveIntegerField(default=90)
+    # Of the key that raises alarms of this container and does nothing else; empty: there is none.
+    alarm_key_sha256 = models.CharField(max_length=64, blank=True, default="")

@@ -9,13 +9,14 @@ from insula.api.actions.actor import Actor
 from insula.api.actions.containers import Wanted, find_container
 from insula.api.actions.nodes import the_node
 from insula.api.errors import ApiError, Code
-from insula.api.models import Container, Distro, Node, Notification
+from insula.api.models import Container, Distro, Domain, Loopbox, Node, Notification
 from insula.api.wire.endpoint import Call, created, done, endpoint, said
 from insula.api.wire.fields import Fields, query_tags
 from insula.vassals import spec
 from insula.vassals.errors import InvalidValue
 
 _CHANNELS = tuple(item.name for item in fields(actions.Channels))
+_NUMBERS = ("alarm_freq", "quota_threshold")
 # Shown, but for the one secret that nobody reads again.
 _SHOWN_CHANNELS = tuple(name for name in _CHANNELS if name != "jid_secret")
 
@@ -33,7 +34,8 @@ class _Ground:
 
 
 def list_containers(call: Call) -> HttpResponse:
-    rows = call.customer.containers.filter(state="running").prefetch_related("tags")
+    rows = call.customer.containers.filter(state="running")
+    rows = rows.select_related("custom_distro").prefetch_related("tags")
     names = query_tags(call.request)
     if names is not None:
         # Two steps: a join would list a container once for each of its tags.
@@ -74,8 +76,7 @@ def change_container(call: Call, uid: str) -> HttpResponse:
 
 def _request(given: Fields) -> actions.Request:
     channels = {
-        name: given.number(name) if name in ("alarm_freq", "quota_threshold") else given.text(name)
-        for name in _CHANNELS
+        name: given.number(name) if name in _NUMBERS else given.text(name) for name in _CHANNELS
     }
     return actions.Request(
         title=given.text("name"),
@@ -86,6 +87,10 @@ def _request(given: Fields) -> actions.Request:
         limits=Wanted(ssh_keys=given.texts("ssh_keys"), distro=_distro(given)),
         channels=actions.Channels(**channels),  # type: ignore[arg-type]  # by name, as above
         tags=given.texts("tags"),
+        custom_distros_storage=given.flag("custom_distros_storage"),
+        custom_distro=_custom_distro(given),
+        link=given.number("link"),
+        unlink=given.number("unlink"),
         is_reboot="reboot" in given,
     )
 
@@ -98,6 +103,16 @@ def _distro(given: Fields) -> str | None:
     if row is None:
         raise InvalidValue(f"distro: there is no distro {number}", "GET distros lists them")
     return row.name
+
+
+def _custom_distro(given: Fields) -> int | None:
+    """A number; 0 for null, which takes it away."""
+    if given.is_null("custom_distro"):
+        return 0
+    number = given.number("custom_distro")
+    if number is not None and number <= 0:
+        raise InvalidValue("custom_distro: should be a number above 0, or null")
+    return number
 
 
 def renew_secret_uuid(call: Call, uid: str) -> HttpResponse:
@@ -120,21 +135,37 @@ def forbidden(uid: int) -> ApiError:
     return ApiError(Code.FORBIDDEN, f"container {uid} is none of yours")
 
 
+def names_of_tags(row: Container | Domain | Loopbox) -> list[str]:
+    """In order, from what was fetched with the row."""
+    return sorted(tag.name for tag in row.tags.all())
+
+
 def _whole(row: Container) -> dict[str, object]:
     """All of a container, as its own page shows it."""
     found = getattr(row, "notification", None) or Notification()
+    line = _line(row, _Ground.read())
+    if row.custom_distro is None:
+        del line["custom_distro_name"]
+    linked = [item.uid for item in Container.objects.filter(linked_by__container=row)]
     return {
-        **_line(row, _Ground.read()),
+        **line,
         **{name: getattr(found, name) for name in _SHOWN_CHANNELS},
-        "jid": found.jid,
         "nofollow": row.nofollow,
         "note": row.note,
-        "linked_to": [],
-        "custom_distros_storage": False,
+        "linked_to": linked,
+        "custom_distros_storage": row.custom_distros_storage,
         "secret_uuid": None if row.secret_uuid is None else str(row.secret_uuid),
         "ssh_keys": row.ssh_keys,
         "legion_address": [],
+        "not_applied": _not_applied(row, found, linked),
     }
+
+
+def _not_applied(row: Container, found: Notification, linked: list[int]) -> list[str]:
+    """The keys whose values are kept, and that no node acts on yet."""
+    named = [name for name in _SHOWN_CHANNELS if name not in _NUMBERS and getattr(found, name)]
+    named += ["linked_to"] * bool(linked) + ["custom_distro"] * (row.custom_distro is not None)
+    return sorted(named)
 
 
 def _line(row: Container, ground: _Ground) -> dict[str, object]:
@@ -151,11 +182,11 @@ def _line(row: Container, ground: _Ground) -> dict[str, object]:
         "uuid": str(row.uuid),
         "distro": ground.distros.get(row.distro),
         "distro_name": row.distro,
-        "custom_distro": None,
-        "custom_distro_name": None,
+        "custom_distro": row.custom_distro_id,
+        "custom_distro_name": None if row.custom_distro is None else row.custom_distro.name,
         "server": None if node is None else node.name,
         "server_address": None if node is None else node.address,
-        "tags": sorted(tag.name for tag in row.tags.all()),
+        "tags": names_of_tags(row),
     }
 
 

@@ -6,6 +6,7 @@ from insula.api import proof
 from insula.api.actions import domains as actions
 from insula.api.errors import ApiError, Code, not_found
 from insula.api.models import Domain
+from insula.api.wire.containers import names_of_tags
 from insula.api.wire.endpoint import Call, created, done, endpoint, said
 from insula.api.wire.fields import query_tags
 from insula.vassals import names
@@ -70,8 +71,12 @@ def delete_domain(call: Call, number: str) -> HttpResponse:
 
 
 def _line(row: Domain) -> dict[str, object]:
-    tags = sorted(tag.name for tag in row.tags.all())
-    return {"id": row.pk, "name": row.name, "uuid": str(row.uuid), "tags": tags}
+    return {
+        "id": row.pk,
+        "name": row.name,
+        "uuid": str(row.uuid),
+        "tags": names_of_tags(row),
+    }
 
 
 def _whole(row: Domain) -> dict[str, object]:

@@ -147,6 +147,10 @@ def said(value: Json, *, request: HttpRequest, status: int = 200) -> HttpRespons
     return answer
 
 
+# What the ancestor's nodes did, and ours do not yet: never answered as done.
+NOT_APPLIED: dict[str, object] = {"state": "stored", "state_reason": "no node does this yet"}
+
+
 def done(request: HttpRequest, **more: object) -> HttpResponse:
     return said({"message": "Ok", **more}, request=request)
 

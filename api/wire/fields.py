@@ -59,7 +59,7 @@ class Fields:
         value = self.values[key]
         if not isinstance(value, str):
             raise InvalidValue(f"{key}: should be text")
-        return value
+        return _storable(value, key)
 
     def number(self, key: str) -> int | None:
         """A whole number, as a number or as digits."""
@@ -81,7 +81,14 @@ class Fields:
         value = self.values[key]
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise InvalidValue(f"{key}: should be a list of texts")
-        return tuple(cast("list[str]", value))
+        return tuple(_storable(item, key) for item in cast("list[str]", value))
+
+
+def _storable(text: str, path: str) -> str:
+    """JSON can hold half of a surrogate pair and NUL, which no database can."""
+    if "\0" in text or text.encode(errors="replace").decode() != text:
+        raise InvalidValue(f"{path}: holds a character that is none")
+    return text
 
 
 def whole_number(value: object, *, path: str) -> int:
@@ -102,8 +109,13 @@ def query_number(request: HttpRequest, name: str) -> int | None:
 
 def query_tags(request: HttpRequest) -> list[str] | None:
     """The names after ``?tags=``, joined by commas; None without any."""
-    names = [name for name in request.GET.get("tags", "").split(",") if name]
+    names = [name for name in query_text(request, "tags").split(",") if name]
     return names or None
+
+
+def query_text(request: HttpRequest, name: str) -> str:
+    """A text of the query, empty when it is missing. Raises InvalidValue."""
+    return _storable(request.GET.get(name, ""), name)
 
 
 def _refuse_constant(name: str) -> object:

@@ -102,6 +102,8 @@ LOGINS = Logins()
 def user_of(request: HttpRequest) -> User | None:
     """The user of a request; None without credentials, or with wrong ones. Raises ApiError."""
     given = credentials_of(request)
+    if given is not None and "\0" in given.name:
+        return None
     # What a client without a login sends: no guess, so no work and no mark against its address.
     if given == Credentials("None", "None"):
         return None

@@ -5,7 +5,17 @@ from django.urls import URLPattern, re_path
 
 from insula.api.errors import not_found
 from insula.api.problem import wire_refusal
-from insula.api.wire import containers, domains, me, metrics, tags
+from insula.api.wire import (
+    alarms,
+    containers,
+    custom_distros,
+    domains,
+    loopboxes,
+    me,
+    metrics,
+    port_mappings,
+    tags,
+)
 from insula.api.wire.endpoint import Access, View, endpoint
 
 _UID = r"(?P<uid>[0-9]{1,9})"
@@ -34,6 +44,16 @@ urlpatterns = [
     _route("domains", domains.domains),
     _route(f"domains/{_NUMBER}", domains.domain),
     _route(f"domains/{_NUMBER}/containers", metrics.containers_of_domain),
+    _route("loopboxes", loopboxes.loopboxes),
+    _route(f"loopboxes/{_NUMBER}", loopboxes.loopbox),
+    _route("alarms", alarms.alarms),
+    _route(f"alarms/{_NUMBER}", alarms.alarm),
+    _route(f"alarms/(?:raise|trigger)/{_UID}", alarms.raised),
+    _route(f"alarm_key/{_UID}", alarms.alarm_key),
+    _route("custom_distros", custom_distros.all_of_mine),
+    _route(f"custom_distros/{_UID}", custom_distros.of_container),
+    _route(f"custom_distro/{_NUMBER}", custom_distros.custom_distro),
+    _route("portmappings/(?P<address>[0-9A-Fa-f.:]{1,45})", port_mappings.port_mappings),
     _route(rf"metrics/container\.{_METRIC}/{_UID}", metrics.of_container),
     _route(rf"metrics/domain\.{_METRIC}/{_NUMBER}", metrics.of_domain),
     re_path(r"^api/(?!v1/)", nothing_here),
