@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -20,6 +21,10 @@ DOMINATOR_UID = 29992
 COLLECTOR_UID = 29993
 BODY_LIMIT_BYTES = 64 * 1024
 NODE_BODY_LIMIT_BYTES = 16 * 1024 * 1024
+# As much as uWSGI lets through (vassals/public.ini); who sends slowly is cut off.
+DRAIN_BYTES = 16 * 1024 * 1024
+DRAIN_SECONDS = 5.0
+_DRAIN_STEP = 64 * 1024
 DOOR_KEY = "insula.door"
 _NODE_PREFIX = "/api/v1/node/"
 _SIGNING_KEYS = "/api/v1/node/signing-keys"
@@ -44,13 +49,30 @@ def door_middleware(answer: Answer) -> Answer:
         try:
             door = _door(request)
             _check(request, door)
+            request.META[DOOR_KEY] = door
+            # Behind a door of the machine's own there is no browser and no TLS to ask for.
+            return answer(request)
         except ApiError as error:
             return refusal(request, error)
-        request.META[DOOR_KEY] = door
-        # Behind a door of the machine's own there is no browser and no TLS to ask for.
-        return answer(request)
+        finally:
+            _drain(request)
 
     return through_the_door
+
+
+def _drain(request: HttpRequest) -> None:
+    """Take in what was sent and not looked at: the router cannot read an answer while it writes."""
+    deadline, left = time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
+    is_chunked = uwsgi is not None and "HTTP_TRANSFER_ENCODING" in request.META
+    try:
+        while left > 0 and time.monotonic() < deadline:
+            # Django sees no body without a length.
+            data = uwsgi.chunked_read(1) if is_chunked else request.read(min(left, _DRAIN_STEP))
+            if not data:
+                return
+            left -= len(data)
+    except OSError:
+        return
 
 
 def door_of(request: HttpRequest) -> Door:

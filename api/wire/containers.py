@@ -84,7 +84,7 @@ def _request(given: Fields) -> actions.Request:
         nofollow=given.flag("nofollow"),
         memory_mib=given.number("memory"),
         storage_mib=given.number("storage"),
-        limits=Wanted(ssh_keys=given.texts("ssh_keys"), distro=_distro(given)),
+        limits=Wanted(ssh_keys=_keys(given), distro=_distro(given)),
         channels=actions.Channels(**channels),  # type: ignore[arg-type]  # by name, as above
         tags=given.texts("tags"),
         custom_distros_storage=given.flag("custom_distros_storage"),
@@ -93,6 +93,12 @@ def _request(given: Fields) -> actions.Request:
         unlink=given.number("unlink"),
         is_reboot="reboot" in given,
     )
+
+
+def _keys(given: Fields) -> tuple[str, ...] | None:
+    """Clients split a text field into lines, and send the empty ones along."""
+    keys = given.texts("ssh_keys")
+    return None if keys is None else tuple(key for key in keys if key.strip())
 
 
 def _distro(given: Fields) -> str | None:

@@ -255,7 +255,7 @@ def test_memory_is_the_owners_of_the_node_alone(ann: Browser, uid: int, node: No
     ("body", "effects", "restarts"),
     [
         ({"note": "x"}, {"note": "nothing"}, 0),
-        ({"ssh_keys": [KEY]}, {"ssh_keys": "live"}, 0),
+        ({"ssh_keys": ["", KEY, " "]}, {"ssh_keys": "live"}, 0),
         ({"ssh_keys": []}, {"ssh_keys": "nothing"}, 0),
         ({"memory": 128}, {"memory": "live"}, 0),
         ({"name": "SHOP"}, {"name": "nothing"}, 0),

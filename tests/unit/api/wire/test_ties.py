@@ -1,6 +1,8 @@
 """What ties containers together: links, custom distros, port mappings; stored, not yet done."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from insula.api.models import Container, Link, Node, PortMapping, Revision
 from tests.unit.api.conftest import Person
@@ -167,3 +169,36 @@ def test_a_destroyed_container_gives_back_what_it_held(
     assert (page["linked_to"], page["custom_distro"]) == ([], None)
     assert ann.get("custom_distros") == []
     ann.post(f"portmappings/{ADDRESS}", good | {"container": other}, 201)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "me", "containers", "domains", "tags", "loopboxes", "alarms", "custom_distros",
+        f"portmappings/{ADDRESS}", "containers?tags=a", "loopboxes?tags=a", "domains?tags=a",
+    ],
+)  # fmt: skip
+def test_a_longer_list_asks_the_database_no_oftener(ann: Browser, node: Node, path: str) -> None:
+    ann.post("tags", {"name": "a"}, 201)
+    counts, lengths = [], []
+    for number in range(3):
+        _one_of_each(ann, number)
+        with CaptureQueriesContext(connection) as queries:
+            lengths.append(len(ann.get(path)))
+        counts.append(len(queries))
+    assert len(set(counts)) == 1
+    assert path == "me" or lengths == [lengths[0], lengths[0] + 1, lengths[0] + 2]
+
+
+def _one_of_each(ann: Browser, number: int) -> None:
+    uid = make_container(ann, f"c{number}", 32)
+    ann.post("tags", {"name": f"t{number}"}, 201)
+    ann.post(f"containers/{uid}", {"custom_distros_storage": True, "tags": ["a"]})
+    body = {"container": uid, "filename": "x", "mountpoint": "y"}
+    box = ann.post("loopboxes", body, 201)["id"]
+    ann.post(f"loopboxes/{box}", {"tags": ["a"]})
+    ann.post(f"domains/{ann.get('domains')[-1]['id']}", {"tags": ["a"]})
+    ann.call("POST", f"alarms/raise/{uid}", b"x")
+    _distro(ann, uid)
+    port = {"container": uid, "proto": "tcp", "public_port": 2000 + number, "private_port": 8080}
+    ann.post(f"portmappings/{ADDRESS}", port, 201)
