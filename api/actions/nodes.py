@@ -1,5 +1,7 @@
 """Says what a node is: its address, its owner, and how much may be promised on it."""
 
+from ipaddress import ip_address
+
 from django.db.models import Sum
 
 from insula.api.actions.actor import Actor
@@ -45,7 +47,10 @@ def the_node() -> Node | None:
 
 def owned_node(customer: Customer, address: str) -> Node:
     """The customer's own node with this address. Raises ApiError: forbidden."""
-    row = Node.objects.filter(owner=customer, address=address).first()
+    try:
+        row = Node.objects.filter(owner=customer, address=str(ip_address(address))).first()
+    except ValueError:
+        row = None
     if row is None:
         raise ApiError(Code.FORBIDDEN, f"server: {address[:64]!r} is no server of yours")
     return row

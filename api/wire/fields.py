@@ -10,7 +10,8 @@ from insula.api.doors import BODY_LIMIT_BYTES
 from insula.api.errors import ApiError, Code
 from insula.vassals.errors import InvalidValue
 
-_MAXIMUM_NUMBER = (1 << 63) - 1
+# JavaScript counts no further, and no column overflows when a uid's base is taken away.
+_MAXIMUM_NUMBER = 1 << 53
 
 
 def body_of(request: HttpRequest) -> bytes:
@@ -92,7 +93,7 @@ def _storable(text: str, path: str) -> str:
 
 
 def whole_number(value: object, *, path: str) -> int:
-    """A whole number that fits the database. Raises InvalidValue, naming ``path``."""
+    """A whole number of at most 2^53. Raises InvalidValue, naming ``path``."""
     if isinstance(value, str) and len(value) < 20 and value.isascii():
         digits = value.removeprefix("-")
         value = int(value) if digits.isdigit() else value

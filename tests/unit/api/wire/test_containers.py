@@ -111,6 +111,7 @@ def test_names_need_not_be_unique(ann: Browser, node: Node) -> None:
         ({"memory": True}, 400, None),
         ({"memory": 64.5}, 400, None),
         ({"server": "192.0.2.9"}, 403, None),
+        ({"server": "::zz"}, 403, None),
         ({"server": 7}, 400, None),
         ({"name": None}, 400, None),
         ({"name": ""}, 400, None),

@@ -41,12 +41,13 @@ def test_a_bad_link_takes_everything_back_and_moves_nothing(
     before, revision = ann.get(f"containers/{uid}"), Revision.current()
     conflicts: list[dict[str, object]] = [
         {"link": other}, {"link": uid}, {"link": 30999}, {"link": 1}, {"unlink": 30999},
+        {"link": -(2**53)}, {"unlink": 2**53},
     ]  # fmt: skip
     for bad in conflicts:
         body = {"tags": ["t"], "note": "x", "name": "new"} | bad
         assert ann.post(f"containers/{uid}", body, 409)["error"] == "Conflict"
     malformed: list[dict[str, object]] = [
-        {"link": "x"}, {"link": None}, {"unlink": []}, {"link": 10**30},
+        {"link": "x"}, {"link": None}, {"unlink": []}, {"link": 10**30}, {"unlink": -(2**62)},
     ]  # fmt: skip
     for bad in malformed:
         assert ann.call("POST", f"containers/{uid}", {"note": "x"} | bad).status == 400
