@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
+from django.core.handlers.wsgi import LimitedStream, WSGIRequest
 from django.http import HttpRequest, HttpResponseBase
 
+from insula.api.bodies import TimelyBody
 from insula.api.errors import ApiError, Code
 from insula.api.problem import refusal
 
@@ -23,7 +25,7 @@ BODY_LIMIT_BYTES = 64 * 1024
 NODE_BODY_LIMIT_BYTES = 16 * 1024 * 1024
 # As much as uWSGI lets through (vassals/public.ini); who sends slowly is cut off.
 DRAIN_BYTES = 16 * 1024 * 1024
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 2.5
 _DRAIN_STEP = 64 * 1024
 DOOR_KEY = "insula.door"
 _NODE_PREFIX = "/api/v1/node/"
@@ -46,8 +48,10 @@ def door_middleware(answer: Answer) -> Answer:
     """Refuse a request that came through no door, or asks for what its door does not lead to."""
 
     def through_the_door(request: HttpRequest) -> HttpResponseBase:
+        body = None
         try:
             door = _door(request)
+            body = _timely_body(request, door)
             _check(request, door)
             request.META[DOOR_KEY] = door
             # Behind a door of the machine's own there is no browser and no TLS to ask for.
@@ -55,15 +59,28 @@ def door_middleware(answer: Answer) -> Answer:
         except ApiError as error:
             return refusal(request, error)
         finally:
-            _drain(request)
+            _drain(request, body)
 
     return through_the_door
 
 
-def _drain(request: HttpRequest) -> None:
+def _timely_body(request: HttpRequest, door: Door) -> TimelyBody | None:
+    """Put a time limit on the body of a stranger; None for the machine's own programs."""
+    if uwsgi is None or door is not Door.PUBLIC or not isinstance(request, WSGIRequest):
+        return None
+    body = TimelyBody(request.environ["wsgi.input"], uwsgi.connection_fd())
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    # Django has no public way to give a request another body.
+    request._stream = LimitedStream(body, int(length) if length.isdecimal() else 0)  # type: ignore[assignment,arg-type]  # see above
+    return body
+
+
+def _drain(request: HttpRequest, body: TimelyBody | None) -> None:
     """Take in what was sent and not looked at: the router cannot read an answer while it writes."""
     deadline, left = time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
     is_chunked = uwsgi is not None and "HTTP_TRANSFER_ENCODING" in request.META
+    if body is not None:
+        body.hurry(DRAIN_SECONDS)
     try:
         while left > 0 and time.monotonic() < deadline:
             # Django sees no body without a length.

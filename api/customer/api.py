@@ -5,7 +5,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
@@ -69,6 +69,11 @@ def malformed(request: HttpRequest, error: ValidationError) -> HttpResponse:
 def not_json(request: HttpRequest, error: HttpError) -> HttpResponse:
     code = Code.UNAUTHENTICATED if error.status_code == 401 else Code.INVALID
     return problem(ApiError(code, str(error)))
+
+
+@api.exception_handler(UnreadablePostError)
+def unread(request: HttpRequest, error: UnreadablePostError) -> HttpResponse:
+    return problem(ApiError(Code.INVALID, "body: did not come in time"))
 
 
 @api.exception_handler(Http404)

@@ -21,7 +21,7 @@ def body_of(request: HttpRequest) -> bytes:
     try:
         data = request.read(BODY_LIMIT_BYTES + 1)
     except OSError as error:
-        raise InvalidValue("body: ended too early") from error
+        raise InvalidValue("body: did not come in time") from error
     if len(data) > BODY_LIMIT_BYTES:
         raise ApiError(Code.TOO_LARGE, f"the body is larger than {BODY_LIMIT_BYTES} bytes")
     return data
