@@ -19,7 +19,7 @@ from pathlib import Path
 
 from insula.emperor.isolation.arena import Arena
 from insula.emperor.isolation.attacks.contract import Outcome
-from insula.emperor.kernel import libc, mounts, namespaces, privileges, syscalls
+from insula.emperor.kernel import firewall, libc, mounts, namespaces, privileges, syscalls
 from insula.emperor.settings import Paths
 from insula.emperor.storage import ioctl
 from tests import places
@@ -110,18 +110,22 @@ def _go(order: Order) -> subprocess.CompletedProcess[str]:
 @contextlib.contextmanager
 def _without_firewall(made: Arena) -> Iterator[None]:
     """The node's table emptied, and a metadata service that would answer."""
-    table = f"insula_{made.node.tag}"
-    kept = _run("nft", "list", "table", "inet", table)
+    node = made.node
+    kept = firewall.ruleset(
+        table=node.nft_table, prefix=node.link_prefix, network=node.settings.ip_network,
+        gateway=node.settings.gateway,
+    )  # fmt: skip
     server = subprocess.Popen(
         [sys.executable, "-c", _METADATA_SERVER], stdout=subprocess.PIPE, text=True
     )
     _run("ip", "address", "replace", f"{METADATA}/32", "dev", "lo")
-    _run("nft", "flush", "table", "inet", table)
+    # Emptied, not removed: the configurator makes a table that is gone again.
+    firewall.load(f"flush table inet {node.nft_table}\n")
     try:
         assert server.stdout is not None and server.stdout.readline() == "ready\n"
         yield
     finally:
-        _run("nft", "-f", "-", text=f"table inet {table}\ndelete table inet {table}\n{kept}")
+        firewall.load(kept)
         _run("ip", "address", "delete", f"{METADATA}/32", "dev", "lo")
         server.kill()
         server.wait()

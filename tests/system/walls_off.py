@@ -52,7 +52,7 @@ def quick_restarts(node: Settings) -> Iterator[None]:
         path.write_text(text)
         until(lambda: _has_other(node, old), _SECONDS, "the daemons have started again")
 
-    write(kept.replace(",stopsignal=", ",max_throttle=1,stopsignal="))
+    write(kept.replace(",max_throttle=5", ",max_throttle=1"))
     try:
         yield
     finally:
