@@ -128,7 +128,7 @@ def _without_firewall(made: Arena) -> Iterator[None]:
         firewall.load(kept)
         _run("ip", "address", "delete", f"{METADATA}/32", "dev", "lo")
         server.kill()
-        server.wait()
+        server.communicate()
 
 
 _METADATA_SERVER = f"""

@@ -56,10 +56,15 @@ with Announcer() as app:
 """
 
 
-# as its app does by itself, every ten seconds
+# as its app does by itself, every ten seconds; a gate that starts again is silent for a while
 _AGAIN = """
 with Announcer() as app:
-    app.ask(Announcement("{domain}", "/run/sockets/site.sock", app.notify).packet())
+    for _ in range(4):
+        try:
+            app.ask(Announcement("{domain}", "/run/sockets/site.sock", app.notify).packet())
+            break
+        except Silent:
+            pass
 """
 
 
