@@ -11,7 +11,7 @@ from insula.configurator.actual import Kernel, firewall_file
 from insula.configurator.effects import Effect, staged_vassal
 from insula.configurator.files import Directory
 from insula.emperor.daemon.files import write_atomic
-from insula.emperor.kernel import firewall, tables
+from insula.emperor.kernel import firewall, lxcfs_group, tables
 from insula.emperor.settings import Node
 from insula.emperor.storage import layout
 
@@ -48,6 +48,7 @@ class NodeHands:
         # a kernel that cannot count goes on without: the doctor says so
         firewall.limit_connections(table=self.node.nft_table, prefix=self.node.link_prefix)
         self.kernel.cgroups.prepare()
+        lxcfs_group.limit(lxcfs_group.paths_of(self.kernel.cgroups))
         for path, mode in (
             (paths.extrausers, 0o755),
             (paths.container_files(0).parent, 0o755),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from insula.emperor import service
 from insula.emperor.errors import PreparationError
-from insula.emperor.kernel import cgroup, firewall, mounts, services_group
+from insula.emperor.kernel import cgroup, firewall, lxcfs_group, mounts, services_group
 from insula.emperor.kernel.network import Network
 from insula.emperor.progress import Progress
 from insula.emperor.settings import Node
@@ -23,8 +23,10 @@ def down(node: Node, progress: Progress) -> None:
     with progress.step("network"):
         remove_network(node)
     with progress.step("cgroups"):
-        cgroup.detect(node.cgroup_name).release()
+        found = cgroup.detect(node.cgroup_name)
+        found.release()
         services_group.remove(services_group.paths_of(node.cgroup_name))
+        services_group.remove(lxcfs_group.paths_of(found))
     # Last, for somebody else's process may hold a mount: then all the rest is gone already.
     with progress.step("mounts"):
         unmount_run(node)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from insula.emperor import settings
 from insula.emperor.errors import KernelError, PreparationError
-from insula.emperor.kernel import covers, mounts, namespaces, privileges
+from insula.emperor.kernel import cgroup, covers, lxcfs_group, mounts, namespaces, privileges
 from insula.emperor.settings import Node
 from insula.vassals.errors import InsulaError
 
@@ -64,6 +64,7 @@ def start(node: Node) -> None:
     with suppress(OSError):
         # The machine's last to be killed for memory: all containers read from it.
         Path("/proc/self/oom_score_adj").write_text("-900")
+    lxcfs_group.join(lxcfs_group.paths_of(cgroup.detect(node.cgroup_name)))
     pid_file = paths.run / "lxcfs.pid"
     os.execve(
         PROGRAM,

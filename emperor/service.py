@@ -10,7 +10,7 @@ from insula.emperor import prepare, rundir
 from insula.emperor.command import run
 from insula.emperor.daemon.files import write_atomic
 from insula.emperor.errors import PreparationError
-from insula.emperor.kernel import mounts, services_group
+from insula.emperor.kernel import cgroup, lxcfs_group, mounts, services_group
 from insula.emperor.settings import Node, Paths
 from insula.emperor.storage import driver
 
@@ -43,7 +43,7 @@ def boot(node: Node) -> None:
     if not has_systemd():
         groups = services_group.paths_of(node.cgroup_name)
         services_group.make(groups)
-        services_group.reap(groups)
+        services_group.reap((*groups, *_lxcfs_groups(node)))
     rundir.make(node.paths)
     if not has_systemd():
         listed = "".join(f"{group}\n" for group in groups)
@@ -181,8 +181,13 @@ def stop(node: Node) -> bool:
         os.kill(pid, signal.SIGTERM)
         _wait_for_end(pid)
     _supervisor_file(node.paths).unlink(missing_ok=True)
-    left = services_group.reap(services_group.paths_of(node.cgroup_name))
+    groups = services_group.paths_of(node.cgroup_name)
+    left = services_group.reap((*groups, *_lxcfs_groups(node)))
     return pid is not None or left > 0
+
+
+def _lxcfs_groups(node: Node) -> services_group.Groups:
+    return lxcfs_group.paths_of(cgroup.detect(node.cgroup_name))
 
 
 def _wait_for_end(pid: int) -> None:

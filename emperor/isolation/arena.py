@@ -4,10 +4,12 @@ import contextlib
 import fcntl
 import io
 import os
+import re
 import secrets
 import select
 import shutil
 import subprocess
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,9 +29,13 @@ from insula.emperor.settings import Node
 from insula.vassals import identity
 
 ATTACKER, VICTIM = "isolation-attacker", "isolation-victim"
+# The token that some traps make for themselves; no other one may open the arena.
+TOKEN = "insula-isolation"
 PORT = 7421
 MEMORY_BYTES, DISK_BYTES, PIDS, CPU_PERCENT = 192 * 1024**2, 64 * 1024**2, 96, 50
 _WAIT_SECONDS = 60.0
+# Root keeps and reads what a container says: no more of it than this.
+_SAID_BYTES = 4 * 1024**2
 _ATTACKS = Path(__file__).parent / "attacks"
 _PACKAGE = "insula/emperor/isolation/attacks"
 _PROGRAM = f"{_PACKAGE.replace('/', '.')}.program"
@@ -74,26 +80,34 @@ class Arena:
     def ssh(
         self, party: Party, command: str, *, stdin: bytes = b"", timeout: float = 120
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command as a customer; its exit status is the caller's to judge."""
-        return subprocess.run(
-            [*self.ssh_words(party.uid), command],
-            input=stdin, capture_output=True, timeout=timeout, check=False,
-        )  # fmt: skip
+        """Run a command as a customer; its exit status is the caller's to judge.
+
+        One that says more than 4 MiB is ended by a signal.
+        """
+        words = ["prlimit", f"--fsize={_SAID_BYTES}", *self.ssh_words(party.uid), command]
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            done = subprocess.run(
+                words, input=stdin, stdout=out, stderr=err, timeout=timeout, check=False
+            )
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(words, done.returncode, out.read(), err.read())
 
     def ssh_lines(self, party: Party, command: str, *, seconds: float) -> Iterator[bytes]:
-        """What a command prints inside, line by line; it is ended when one takes so long."""
+        """What a command prints inside, line by line; ended when one is late, or after 4 MiB."""
         process = subprocess.Popen(
             [*self.ssh_words(party.uid), command], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert process.stdout is not None
-        said = b""
+        said, taken = b"", 0
         try:
             while select.select([process.stdout], [], [], seconds)[0]:
                 chunk = os.read(process.stdout.fileno(), 65536)
                 *lines, said = (said + chunk).split(b"\n")
                 yield from lines
-                if not chunk:
+                taken += len(chunk)
+                if not chunk or taken > _SAID_BYTES:
                     return
         finally:
             process.kill()
@@ -123,6 +137,7 @@ def arena(node: Node, note: Callable[[str], None]) -> Iterator[Arena]:
     place = node.paths.run / "isolation"
     directory(place, mode=0o700)
     with _alone(place / "lock"):
+        _refuse_real_customers(node)
         _tidy(node)
         try:
             note("making two containers")
@@ -293,8 +308,33 @@ def _until(what: str, is_true: Callable[[], bool], node: Node) -> None:
         time.sleep(0.1)
 
 
+def _refuse_real_customers(node: Node) -> None:
+    """Delete nobody's data, and let nobody in who has a token of one side."""
+    for name in (ATTACKER, VICTIM):
+        real = [item["name"] for item in _containers(node, name) if item["state"] == "running"]
+        real = [item for item in real if not re.fullmatch(f"{name}-[0-9a-f]{{6}}", item)]
+        if real:
+            raise PreparationError(
+                f"the customer {name} has a container {real[0]} that no isolation run has made",
+                "runs delete what this customer has: make the container for another customer",
+            )
+        for token in _tokens(node, name):
+            if token["name"] != TOKEN:
+                raise PreparationError(
+                    f"somebody has a token of the customer {name} and could change its containers",
+                    f"insula customer revoke {name} {token['id']}",
+                )
+
+
+def _tokens(node: Node, customer: str) -> list[dict[str, Any]]:
+    return _listed(node, f"/api/v1/customers/{customer}/tokens")
+
+
 def _tidy(node: Node) -> None:
     """Destroy what such runs have made, and delete what it left, without a word when none is."""
+    for name in (ATTACKER, VICTIM):
+        for token in _tokens(node, name):
+            _call(node, "DELETE", f"/api/v1/customers/{name}/tokens/{token['id']}")
     made = [item for name in (ATTACKER, VICTIM) for item in _containers(node, name)]
     uids = [int(item["uid"]) for item in made if item["state"] == "running"]
     for uid in uids:
@@ -312,8 +352,13 @@ def _are_gone(node: Node, uids: list[int]) -> bool:
 
 
 def _containers(node: Node, customer: str) -> list[dict[str, Any]]:
+    return _listed(node, f"/api/v1/containers?customer={customer}&state=all")
+
+
+def _listed(node: Node, url: str) -> list[dict[str, Any]]:
+    """A list of the API; empty while there is no such customer."""
     try:
-        found = _call(node, "GET", f"/api/v1/containers?customer={customer}&state=all")
+        found = _call(node, "GET", url)
     except FeedError as error:
         if " 404 " in str(error):
             return []

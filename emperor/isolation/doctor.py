@@ -16,6 +16,7 @@ from insula.emperor.isolation.attacks.contract import (
     FAILED,
     HELD,
     SECONDS,
+    THROUGH,
     Outcome,
 )
 from insula.emperor.isolation.threats import THREATS, Threat
@@ -120,9 +121,10 @@ def _outcome(threat: Threat, said: bytes) -> Outcome | None:
     """What one line of the program inside says of a threat; None when it is about none."""
     try:
         told = Outcome(**json.loads(said))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
-    return told if told.name == threat.name else None
+    is_sound = told.verdict in (HELD, ABSENT, THROUGH, FAILED) and isinstance(told.reason, str)
+    return told if is_sound and told.name == threat.name else None
 
 
 def _silence(threat: Threat, reason: str) -> Outcome:

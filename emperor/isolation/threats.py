@@ -156,6 +156,9 @@ THREATS = [
          "shared-tables"),
         ("connection-bomb", "fill the table in which the machine follows connections",
          "connection-limit"),
+        ("keep-lxcfs-busy", "let the node's lxcfs take the processors for us", "lxcfs-limit"),
+        ("attach-socket-filter", "fill the room for compiled filters: nobody would boot or log in",
+         "system-calls"),
         ("raise-own-limits", "raise a limit or its own priority", "no-capabilities own-uid"),
     ),
     *_below(

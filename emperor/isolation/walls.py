@@ -47,6 +47,7 @@ WALLS = {
         Wall("memory-limit", "the cgroup's memory limit", ("emperor/kernel/cgroup.py",)),
         Wall("pids-limit", "the cgroup's limit of processes", ("emperor/kernel/cgroup.py",)),
         Wall("cpu-limit", "the cgroup's share of the processors", ("emperor/kernel/cgroup.py",)),
+        Wall("lxcfs-limit", "lxcfs has limits of its own", ("emperor/kernel/lxcfs_group.py",)),
         Wall("disk-limit", "one limit over home, /tmp and sockets", ("emperor/storage/btrfs.py",)),
         Wall("shared-tables", "the kernel's tables are larger than what limits let one fill",
              ("emperor/kernel/tables.py",)),

@@ -16,6 +16,8 @@ _PLACES = {
     "kernel/pty/max": 1 << 17,
     "net/ipv4/neigh/default/gc_thresh2": 1 << 15,
     "net/ipv4/neigh/default/gc_thresh3": 1 << 16,
+    # bytes of compiled filters of system calls; a customer may give its processes some, too
+    "net/core/bpf_jit_limit": 1000 << 20,
 }
 
 

@@ -55,8 +55,7 @@ ALLOWED = {
     "waiting and sockets (opening one is below)": """
         poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait
         epoll_pwait2 eventfd eventfd2 pipe pipe2 connect accept accept4 bind listen sendto
-        recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockname getpeername setsockopt
-        getsockopt""",
+        recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockname getpeername getsockopt""",
     "who one is; without capabilities nobody can become somebody else": """
         getuid setuid getgid setgid geteuid getegid setreuid setregid getgroups setgroups
         setresuid getresuid setresgid getresgid setfsuid setfsgid capget capset""",
@@ -114,13 +113,18 @@ _SUBVOLUME_IOCTLS = (0x50009401, 0x5000940E, 0x50009417, 0x50009418)
 # 45 s that opens it.
 _LEASES = (1024, 1040)
 
+# setsockopt(2), SOL_SOCKET: a filter of a socket's own, classic or eBPF, also for SO_REUSEPORT. Its
+# compiled form counts for no container, and the machine has room for so many (bpf_jit_limit): when
+# that is used up, no filter of system calls can be put on, so nobody boots or logs in.
+_SOCKET_LEVEL, _SOCKET_FILTERS = 1, (26, 50, 51, 52)
+
 # personality(2): a question, Linux, and its harmless bits: 32 bit, old version number, addresses
 # not randomized (gdb and setarch -R). Others make memory executable or page 0 usable.
 _QUESTION = 0xFFFFFFFF
 _HARMLESS_PERSONALITY = 0x0008 | 0x20000 | 0x40000
 
 # linux/net.h: what socketcall(2) is asked for, by its first argument
-_SOCKETCALL_SOCKET, _SOCKETCALL_SOCKETPAIR = 1, 8
+_SOCKETCALL_SOCKET, _SOCKETCALL_SOCKETPAIR, _SOCKETCALL_SETSOCKOPT = 1, 8, 14
 
 _EPERM = answer(errno.EPERM)
 
@@ -158,10 +162,14 @@ CHECKED: dict[str, Callable[[], Tree]] = {
     "socketpair": lambda: is_one_of(
         ARGUMENT[0], (_UNIX,), ALLOW, answer(errno.EAFNOSUPPORT)
     ),
-    # Its arguments lie in memory, where a filter cannot look: what opens a socket is refused. Such
-    # 32-bit programs (Debian's C library for i386, Go's 386) have no network in a 64-bit distro.
+    "setsockopt": lambda: is_one_of(
+        ARGUMENT[1], (_SOCKET_LEVEL,), is_one_of(ARGUMENT[2], _SOCKET_FILTERS, _EPERM, ALLOW), ALLOW
+    ),
+    # Its arguments lie in memory, where a filter cannot look: what opens or sets a socket is
+    # refused. Such programs (Debian's i386 C library, Go's 386) have no network in a 64-bit distro.
     "socketcall": lambda: is_one_of(
-        ARGUMENT[0], (_SOCKETCALL_SOCKET, _SOCKETCALL_SOCKETPAIR), _EPERM, ALLOW
+        ARGUMENT[0], (_SOCKETCALL_SOCKET, _SOCKETCALL_SOCKETPAIR, _SOCKETCALL_SETSOCKOPT),
+        _EPERM, ALLOW,
     ),
     "ioctl": lambda: is_one_of(
         ARGUMENT[1], _TERMINAL_IOCTLS + _SUBVOLUME_IOCTLS, _EPERM, ALLOW

@@ -11,7 +11,7 @@ from pathlib import Path
 from insula.configurator.actual import Kernel
 from insula.configurator.reconcile import kernel_of
 from insula.emperor.errors import KernelError, StorageError
-from insula.emperor.kernel import firewall
+from insula.emperor.kernel import firewall, lxcfs_group, services_group
 from insula.emperor.settings import Node, NodeSettings, Paths, StorageDriver
 
 GIBIBYTE = 1 << 30
@@ -55,6 +55,7 @@ def take_away(node: Node, kernel: Kernel) -> None:
     for customer_id, uid in kernel.cgroups.known():
         kernel.cgroups.reap(customer_id, uid)
     kernel.cgroups.release()
+    services_group.remove(lxcfs_group.paths_of(kernel.cgroups))
     kernel.network.release()
     with suppress(KernelError):
         firewall.remove(node.nft_table)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from insula.emperor import down, service, settings
 from insula.emperor.errors import StorageError
-from insula.emperor.kernel import cgroup, services_group
+from insula.emperor.kernel import cgroup, lxcfs_group, services_group
 from insula.emperor.storage import driver
 from tests.system.conftest import Node, leftovers
 
@@ -30,6 +30,7 @@ def cut_power(node: Node) -> None:
     down.unmount_run(found)
     groups.release()
     services_group.remove(services_group.paths_of(found.cgroup_name))
+    services_group.remove(lxcfs_group.paths_of(groups))
     with contextlib.suppress(StorageError):
         driver(found).release()
     # A distro's build of another node on this machine has a copy of every mount until it ends. The

@@ -21,7 +21,15 @@ from insula.emperor import removed, storage
 from insula.emperor.isolation.arena import Arena
 from insula.emperor.isolation.traps.customer import customer
 from insula.emperor.isolation.traps.homes import reboot
-from insula.emperor.kernel import firewall, libc, mounts, namespaces
+from insula.emperor.kernel import (
+    cgroup,
+    firewall,
+    libc,
+    lxcfs_group,
+    mounts,
+    namespaces,
+    shares,
+)
 from insula.emperor.settings import Node as Settings
 from insula.emperor.statistics import vassals_of
 from insula.vassals import grammar, names, spec
@@ -396,12 +404,27 @@ def _uncounted(made: Arena) -> Iterator[None]:
         assert firewall.limit_connections(table=table, prefix=made.node.link_prefix)
 
 
+@contextlib.contextmanager
+def _unlimited_lxcfs(made: Arena) -> Iterator[None]:
+    """As much as the platform's other services."""
+    groups = lxcfs_group.paths_of(cgroup.detect(made.node.cgroup_name))
+    for group in groups:
+        shares.weigh(group, shares.PLATFORM)
+        for name, value in (("cpu.cfs_quota_us", "-1"), ("cpu.max", "max")):
+            if (group / name).exists():
+                (group / name).write_text(value)
+    try:
+        yield
+    finally:
+        lxcfs_group.limit(groups)
+
+
 _RESTARTS = {"gate": _restart_gate, "sshd": _restart_sshd, "api": _restart_api}
 # what runs with a wall down though its files are whole again
 _dirty: set[str] = set()
 _OTHERS = {
     "own-log": _no_own_log,
     "no-links": _links_count, "system-calls": _all_system_calls, "shared-tables": _small_tables,
-    "connection-limit": _uncounted,
+    "connection-limit": _uncounted, "lxcfs-limit": _unlimited_lxcfs,
 }  # fmt: skip
 _HERE = {"names": _any_names, "grammar": _any_grammar, "beneath": _links_are_followed}

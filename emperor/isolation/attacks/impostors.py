@@ -1,5 +1,6 @@
 """Attacks in somebody else's name: others' addresses and routes, forged packets, odd sockets."""
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -80,6 +81,23 @@ def open_raw_socket(_targets: Targets) -> str:
         (packet, 10, all_protocols), (socket.AF_INET, 10, all_protocols),  # SOCK_PACKET
     ]  # fmt: skip
     return any_of([partial(_open_socket, *kind) for kind in kinds])
+
+
+@attack
+def attach_socket_filter(_targets: Targets) -> str:
+    """One filter of one instruction; thousands of long ones would do the harm."""
+    # struct sock_filter: return 0; struct sock_fprog
+    code = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    program = struct.pack("HP", 1, ctypes.addressof(code))
+    # SO_ATTACH_FILTER, SO_ATTACH_REUSEPORT_CBPF
+    return any_of([partial(_attach, option, program) for option in (26, 51)])
+
+
+def _attach(option: int, program: bytes) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as item:
+        item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        item.setsockopt(socket.SOL_SOCKET, option, program)
+    return f"a filter by socket option {option}"
 
 
 @attack

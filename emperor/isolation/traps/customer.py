@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from insula.emperor.isolation.arena import ATTACKER, Arena
+from insula.emperor.isolation.arena import ATTACKER, TOKEN, Arena
 
-TOKEN = "insula-isolation"
 _MINUTES = 10
 _SECONDS = 30.0
 

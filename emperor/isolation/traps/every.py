@@ -10,4 +10,5 @@ from insula.emperor.isolation.traps import (  # noqa: F401
     starving,
     tunnels,
     words,
+    working,
 )

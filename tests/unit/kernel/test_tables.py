@@ -9,6 +9,7 @@ from insula.emperor.kernel import tables
 NAMES = (
     "fs/file-max", "fs/aio-max-nr", "kernel/pid_max", "kernel/pty/max",
     "net/ipv4/neigh/default/gc_thresh2", "net/ipv4/neigh/default/gc_thresh3",
+    "net/core/bpf_jit_limit",
 )  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def test_small_tables_are_enlarged(proc: Path) -> None:
     assert found == {
         "fs/file-max": 2**63 - 1, "fs/aio-max-nr": 2**30, "kernel/pid_max": 2**22,
         "kernel/pty/max": 2**17, "net/ipv4/neigh/default/gc_thresh2": 2**15,
-        "net/ipv4/neigh/default/gc_thresh3": 2**16,
+        "net/ipv4/neigh/default/gc_thresh3": 2**16, "net/core/bpf_jit_limit": 1000 * 2**20,
     }  # fmt: skip
 
 

@@ -141,8 +141,8 @@ def test_a_pair_of_sockets_is_a_unix_one() -> None:
 
 def test_a_32_bit_program_opens_no_socket_past_the_filter() -> None:
     found = {call: ask("socketcall", call, machine="i386") for call in range(1, 21)}
-    assert {call for call, action in found.items() if action != WORKS} == {1, 8}
-    assert {found[1], found[8]} == {EPERM}
+    assert {call for call, action in found.items() if action != WORKS} == {1, 8, 14}
+    assert {found[1], found[8], found[14]} == {EPERM}
 
 
 def test_a_32_bit_distro_has_a_network_and_nothing_else_besides() -> None:
@@ -175,6 +175,16 @@ def test_an_ioctl_that_is_refused_stays_so_with_bits_above(
 ) -> None:
     assert ask("ioctl", 0, request_number, machine=machine) == EPERM
     assert ask("ioctl", 0, request_number | 1 << 32, machine=machine) == EPERM
+
+
+@pytest.mark.parametrize("machine", AUDIT_NAMES)
+def test_no_socket_gets_a_filter(machine: str) -> None:
+    for option in (26, 50, 51, 52):  # SO_ATTACH_FILTER, _BPF, _REUSEPORT_CBPF, _REUSEPORT_EBPF
+        assert ask("setsockopt", 3, 1, option, machine=machine) == EPERM
+        assert ask("setsockopt", 3, 1, option | 1 << 32, machine=machine) == EPERM
+        assert ask("setsockopt", 3, 6, option, machine=machine) == WORKS
+    for option in (2, 7, 9, 15, 27):
+        assert ask("setsockopt", 3, 1, option, machine=machine) == WORKS
 
 
 @pytest.mark.parametrize(("name", "machine"), [("fcntl", "x86_64"), ("fcntl64", "i386")])
