@@ -27,7 +27,8 @@ from insula.emperor.settings import Node
 
 SSH, APP, NODE = "ssh", "app", "node"
 _RESULTS = PurePosixPath("results.jsonl")
-_APP_SECONDS = 240.0
+# Without one more answer; how long all take depends on the machine.
+_SILENT_SECONDS = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +105,26 @@ def _from_app(made: Arena, threats: list[Threat]) -> Iterator[Probe]:
     made.put(
         made.attacker, "vassals/attack.ini", places.daemon_vassal(f"{command} {words}").encode()
     )
-    deadline = time.monotonic() + _APP_SECONDS
-    said = b""
-    while not said and time.monotonic() < deadline:
-        time.sleep(0.3)
-        said = made.ssh(made.attacker, f"cat {_RESULTS} 2>&-").stdout
+    lines = _app_lines(made, len(threats))
     made.ssh(made.attacker, "rm vassals/attack.ini")
-    lines = said.splitlines()
     for threat in threats:
         told = (_outcome(threat, line) for line in lines)
         outcome = next((item for item in told if item is not None), None)
         yield Probe(threat, APP, outcome or _silence(threat, "the app said nothing"))
+
+
+def _app_lines(made: Arena, wanted: int) -> list[bytes]:
+    """What the app has answered when it is through, or has said nothing new for too long."""
+    read = f"cat {_RESULTS} 2>&- || cat {_RESULTS.with_suffix('.part')} 2>&-"
+    lines: list[bytes] = []
+    deadline = time.monotonic() + _SILENT_SECONDS
+    while len(lines) < wanted and time.monotonic() < deadline:
+        time.sleep(0.3)
+        found = made.ssh(made.attacker, read).stdout.splitlines()
+        # Fewer: it was started again, or an attack of its own keeps us out.
+        if len(found) > len(lines):
+            lines, deadline = found, time.monotonic() + _SILENT_SECONDS
+    return lines
 
 
 def _outcome(threat: Threat, said: bytes) -> Outcome | None:
