@@ -1,5 +1,6 @@
 """Container networks and the firewall as packets see them."""
 
+import errno
 import os
 import secrets
 import socket
@@ -145,6 +146,16 @@ def test_a_container_that_takes_another_address_is_not_heard(network: Network, n
     assert not inside(network, 30001, spoofed)
 
 
+def followed(uid: int, network: Network, target: str) -> int:
+    """Connections of a container to an address; skips on a kernel that names none."""
+    try:
+        return connections_of(str(network.address(uid)), target)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        pytest.skip("this kernel has no nf_conntrack_netlink")
+
+
 def test_a_container_holds_so_many_connections_and_another_one_its_own(
     network: Network, node: Node
 ) -> None:
@@ -162,13 +173,13 @@ def test_a_container_holds_so_many_connections_and_another_one_its_own(
     for uid in (30001, 30002):
         assert inside(network, uid, ask_many)
     # The kernel counts a few less than there are while they come all at once.
-    found = [connections_of(str(network.address(uid)), target) for uid in (30000, 30001, 30002)]
+    found = [followed(uid, network, target) for uid in (30000, 30001, 30002)]
     assert found[0] == 0
     assert all(8 <= count < 16 for count in found[1:])
     # A second call keeps the table with what it has counted.
     assert firewall.limit_connections(table=node.nft_table, prefix=node.link_prefix, most=1000)
     assert inside(network, 30001, ask_many)
-    assert connections_of(str(network.address(30001)), target) < 24
+    assert followed(30001, network, target) < 24
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "168.63.129.16", "100.100.100.200"])
@@ -181,9 +192,9 @@ def test_a_clouds_metadata_service_is_its_resolver_alone(network: Network, addre
 
     # What leaves the machine is followed, what was dropped is not. A run before this one leaves
     # its own for half a minute.
-    count = connections_of(str(network.address(30001)), address)
+    count = followed(30001, network, address)
     assert inside(network, 30001, ask)
-    assert connections_of(str(network.address(30001)), address) == count + 1
+    assert followed(30001, network, address) == count + 1
 
 
 def test_a_container_has_no_ipv6(network: Network) -> None:
