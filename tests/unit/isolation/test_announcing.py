@@ -48,6 +48,8 @@ def test_the_gate_reads_a_packet_of_ours(
     place = tmp_path / "signing.pem"
     place.write_text(pem(key, serialization.PrivateFormat.PKCS8))
     monkeypatch.setattr(announcing, "KEY", str(place))
+    # packet and body are made one after the other: the second between them must not end
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
     wanted = Announcement("a.example.org", "/run/sockets/a.sock", "/run/sockets/n.sock")
     found = packet.parse(wanted.packet())
     assert (found.key, found.address, found.notify, found.leave) == (
