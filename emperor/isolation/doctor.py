@@ -27,6 +27,7 @@ from insula.emperor.settings import Node
 
 SSH, APP, NODE = "ssh", "app", "node"
 _RESULTS = PurePosixPath("results.jsonl")
+_SESSIONS = 3
 # Without one more answer; how long all take depends on the machine.
 _SILENT_SECONDS = 240.0
 
@@ -84,17 +85,23 @@ def examine(node: Node, threats: list[Threat], note: Callable[[str], None]) -> I
 
 
 def _from_ssh(made: Arena, threats: list[Threat]) -> Iterator[Probe]:
-    """All in one session; what ends it has failed, and the next goes on in another."""
-    waiting = list(threats)
+    """All in one session; what ends it is tried in others, then has failed.
+
+    The kernel may end the program in place of an attack whose memory is not given back yet.
+    """
+    waiting, tries = list(threats), 0
     while waiting:
+        first = waiting[0]
         names = " ".join(threat.name for threat in waiting)
         command = f"python3 attacks.pyz targets.json {names}"
         for said in made.ssh_lines(made.attacker, command, seconds=3 * SECONDS):
             outcome = _outcome(waiting[0], said)
             if outcome is not None:
                 yield Probe(waiting.pop(0), SSH, outcome)
-        if waiting:
+        tries = tries + 1 if waiting[:1] == [first] else 1
+        if waiting and tries >= _SESSIONS:
             yield Probe(waiting[0], SSH, _silence(waiting.pop(0), "its session ended"))
+            tries = 0
 
 
 def _from_app(made: Arena, threats: list[Threat]) -> Iterator[Probe]:

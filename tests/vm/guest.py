@@ -144,6 +144,14 @@ def _within(network: "subprocess.Popen[bytes]") -> list[str]:
     return ["nsenter", f"--net=/proc/{network.pid}/ns/net", "--"]
 
 
+_LET_GO = """
+    for point in $(cut -d' ' -f2 /proc/self/mounts | grep -E '/(lib|run)/insula(/|$)'); do
+        umount --lazy "$point" 2>&-
+    done
+    exec "$@"
+"""
+
+
 @contextmanager
 def _network() -> Iterator["subprocess.Popen[bytes]"]:
     """A network namespace: a veth pair for the guest, and slirp4netns as its way out."""
@@ -250,6 +258,8 @@ def _boot(running: Guest, *, fresh: bool) -> None:
                 *_WITH_US, *_within(running.network),
                 # The kernel is many processes; all of them die with the first of this namespace.
                 "unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--",
+                # Copies of other nodes' mounts would hold their loop devices for as long as we run.
+                "sh", "-c", _LET_GO, "sh",
                 # On one core the switch between the guest's kernel and its programs is far cheaper.
                 "taskset", "--cpu-list", str(max(os.sched_getaffinity(0))),
                 files / "linux", *_kernel_words(running),
