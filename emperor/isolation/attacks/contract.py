@@ -18,7 +18,8 @@ THROUGH: Final = "through"
 ABSENT: Final = "absent"
 FAILED: Final = "failed"
 Verdict = Literal["held", "through", "absent", "failed"]
-SECONDS = 20
+# A limit for what hangs: 80 processes on half of a slow processor take 20 s to begin with.
+SECONDS = 60
 
 
 class Held(Exception):
