@@ -3,13 +3,12 @@
 import http.client
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from insula.emperor import service
+from insula.emperor import service, wait
 from insula.emperor.command import run
 from insula.emperor.daemon import http as api
 from insula.emperor.daemon.files import write_atomic
@@ -178,11 +177,7 @@ def answers(node: Node, domain: str, *, timeout: float = 3.0) -> bool:
 
 
 def _wait(what: str, is_true: Callable[[], bool], node: Node) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not is_true():
-        if time.monotonic() > deadline:
-            raise PreparationError(f"waited {WAIT_SECONDS:.0f} s until {what}", _hint(node))
-        time.sleep(0.1)
+    wait.until(what, is_true, seconds=WAIT_SECONDS, hint=_hint(node))
 
 
 def _hint(node: Node) -> str:

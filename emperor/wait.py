@@ -44,3 +44,12 @@ def _reason(node: Node) -> str:
     except FeedError as error:
         return f": {error.message}"
     return ""
+
+
+def until(what: str, is_true: Callable[[], bool], *, seconds: float, hint: str) -> None:
+    """Return as soon as a claim is true, asked ten times a second. Raises PreparationError."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise PreparationError(f"waited {seconds:.0f} s until {what}", hint)
+        time.sleep(0.1)

@@ -10,7 +10,6 @@ import select
 import shutil
 import subprocess
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from insula.emperor import removed, service
+from insula.emperor import removed, service, wait
 from insula.emperor.command import run
 from insula.emperor.daemon import http as api
 from insula.emperor.errors import FeedError, KernelError, PreparationError
@@ -299,13 +298,8 @@ def _lets_in(made: Arena, side: Party) -> bool:
 
 
 def _until(what: str, is_true: Callable[[], bool], node: Node) -> None:
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while not is_true():
-        if time.monotonic() > deadline:
-            raise PreparationError(
-                f"waited {_WAIT_SECONDS:.0f} s until {what}", f"see {service.log_place(node)}"
-            )
-        time.sleep(0.1)
+    hint = f"see {service.log_place(node)}"
+    wait.until(what, is_true, seconds=_WAIT_SECONDS, hint=hint)
 
 
 def _refuse_real_customers(node: Node) -> None:

@@ -35,20 +35,6 @@ SECONDS = 0.8
 OWN = "what the customer's app has printed\n"
 
 
-@pytest.fixture
-def canary(tmp_path: Path) -> Canary:
-    return Canary(tmp_path / "canary")
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A customer's home: root's rules hold above it, the customer's in it."""
-    place = tmp_path / "home"
-    place.mkdir(mode=0o750)
-    os.chown(place, UID, UID)
-    return place
-
-
 def again_and_again(
     act: Callable[[], object], swapped: Count, *, enough: Callable[[], object] | None = None
 ) -> None:

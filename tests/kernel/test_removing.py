@@ -19,20 +19,6 @@ pytestmark = pytest.mark.kernel
 SECONDS = 0.8
 
 
-@pytest.fixture
-def canary(tmp_path: Path) -> Canary:
-    return Canary(tmp_path / "canary")
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A customer's home: root's rules hold above it, the customer's in it."""
-    place = tmp_path / "home"
-    place.mkdir(mode=0o750)
-    os.chown(place, UID, UID)
-    return place
-
-
 def test_a_tree_is_deleted_whoever_swaps_names_in_it(home: Path, canary: Canary) -> None:
     """Attack: a directory becomes a link while rm goes down to it, and comes back meanwhile."""
     tree = home / "tree"

@@ -4,6 +4,7 @@ This package is copied into a container and runs on its Python, so it imports no
 standard library (Python 3.11 and later) and itself, by the names they have here.
 """
 
+import errno
 import json
 import os
 import signal
@@ -160,6 +161,17 @@ def any_of(tries: Sequence[Callable[[], str]]) -> str:
             if str(error) not in refusals:
                 refusals.append(str(error))
     raise Held("; ".join(refusals[:4]))
+
+
+def past_permission(call: Callable[[], object], answers: tuple[int, ...], proof: str) -> str:
+    """Make a call that must fail with one of ``answers`` once the kernel lets us make it."""
+    try:
+        call()
+    except OSError as error:
+        if error.errno not in answers:
+            raise
+        return f"{proof}: only then came {errno.errorcode[error.errno]}"
+    return proof
 
 
 @dataclass(frozen=True)

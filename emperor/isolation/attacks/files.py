@@ -9,7 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from insula.emperor.isolation.attacks import syscalls
-from insula.emperor.isolation.attacks.contract import Absent, Held, Targets, any_of, attack
+from insula.emperor.isolation.attacks.contract import (
+    Absent,
+    Held,
+    Targets,
+    any_of,
+    attack,
+    past_permission,
+)
 
 _KEY_BYTES = 16384
 # How file systems call their root in a handle, name_to_handle_at(2). btrfs: object 256 of tree 5;
@@ -187,28 +194,15 @@ def control(request: int, argument: bytearray) -> bytes:
 def freeze_file_system(_targets: Targets) -> str:
     """Nobody could write any more. Thawing asks for the same right, and this is not frozen."""
     thaw, proof = 0xC0045878, "may freeze the homes' file system"
-    return _past_permission((errno.EINVAL,), proof, thaw, bytearray(4))
+    return past_permission(partial(control, thaw, bytearray(4)), (errno.EINVAL,), proof)
 
 
 @attack
 def lift_disk_limit(_targets: Targets) -> str:
     """The limit of a group of btrfs; of one that is not there."""
     limit_group, absent = 0x8030942B, 0xFFFF << 48 | 1
-    return _past_permission(
-        (errno.ENOENT, errno.ENOTCONN), "may set disk limits", limit_group,
-        bytearray(struct.pack("=6Q", absent, 0, 0, 0, 0, 0)),
-    )  # fmt: skip
-
-
-def _past_permission(answers: tuple[int, ...], proof: str, request: int, value: bytearray) -> str:
-    """Make an ioctl that must fail with one of ``answers`` once the kernel lets us make it."""
-    try:
-        control(request, value)
-    except OSError as error:
-        if error.errno not in answers:
-            raise
-        return f"{proof}: only then came {errno.errorcode[error.errno]}"
-    return proof
+    lift = partial(control, limit_group, bytearray(struct.pack("=6Q", absent, 0, 0, 0, 0, 0)))
+    return past_permission(lift, (errno.ENOENT, errno.ENOTCONN), "may set disk limits")
 
 
 @attack

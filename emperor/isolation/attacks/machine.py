@@ -14,7 +14,14 @@ from functools import partial
 from pathlib import Path
 
 from insula.emperor.isolation.attacks import syscalls
-from insula.emperor.isolation.attacks.contract import Absent, Held, Targets, any_of, attack
+from insula.emperor.isolation.attacks.contract import (
+    Absent,
+    Held,
+    Targets,
+    any_of,
+    attack,
+    past_permission,
+)
 
 _SPACE_BYTES = 4096
 _SECONDS = 3.0
@@ -25,14 +32,7 @@ _MESSAGE = struct.Struct("=IHHII")
 def _past_permission(
     answers: tuple[int, ...], proof: str, name: str, *words: "int | bytes | None"
 ) -> str:
-    """Make a call that must fail with one of ``answers`` once the kernel lets us make it."""
-    try:
-        syscalls.call(name, *words)
-    except OSError as error:
-        if error.errno not in answers:
-            raise
-        return f"{proof}: only then came {errno.errorcode[error.errno]}"
-    return proof
+    return past_permission(partial(syscalls.call, name, *words), answers, proof)
 
 
 @attack
